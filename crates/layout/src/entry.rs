@@ -1,0 +1,204 @@
+//! The object directory: one entry an object, and the tickets of handles in transit.
+//!
+//! ```text
+//! byte 0       8      12   16          20      24      32           64          96 .. 128
+//!      state   named  tag  first_page  pages   format  holders[4]   second[4]   reserved, zero
+//! byte 128       136 .. 192          192 .. 256
+//!      name_len  reserved, zero      name[64]
+//!
+//! state   {version:24 | gen:24 | owner:13 | st:3}
+//! ticket  {gen:24 | entry:16 | owner:13 | spare:8 | st:3}
+//! ```
+//!
+//! | field | written by | read by | after a crash |
+//! |---|---|---|---|
+//! | state | whoever creates, gains, frees; recovery | everybody | CREATING(d), FREEING(d): recovery frees the entry |
+//! | named | the holder of the names lock | `try_free` | 1 means the name holds the object: always true or false, never half |
+//! | tag .. format | the creator, before LIVE | everybody after | belongs to CREATING(d) until LIVE |
+//! | holders | each participant its own bit; recovery the dead one's | `try_free` | bit of d is cleared |
+//! | second | the same, for a second side (receivers) | `try_free` | the same |
+//! | name | the creator, before LIVE | lookups under the names lock | as above |
+//! | ticket | whoever puts a handle into transit; its receiver | `try_free` | HELD(d) not in flight: freed |
+//!
+//! The transitions, their proof and their crash table stand in the crate `object`, file `life.rs`.
+
+use crate::atomic::{AtomicU32, AtomicU64};
+use crate::participant::ParticipantId;
+
+/// States of an entry.
+pub mod st {
+    /// No object; `gen` counts how many there were.
+    pub const FREE: u64 = 0;
+    /// `owner` is making it; invisible to others.
+    pub const CREATING: u64 = 1;
+    /// In use.
+    pub const LIVE: u64 = 2;
+    /// `owner` takes it apart; nobody holds it any more.
+    pub const FREEING: u64 = 3;
+}
+
+/// Longest name of an object, in bytes of UTF-8.
+pub const NAME_MAX: usize = 64;
+
+/// Handles that can be in transit at a time in one segment.
+pub const TICKETS: usize = 512;
+
+/// The state word of an entry, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryState {
+    /// Rises at every gain of a reference; wraps. What `try_free` compares.
+    pub version: u32,
+    /// Rises at every end of an object; a handle names the one it was made for. 24 bits.
+    pub generation: u32,
+    /// Who creates or frees; `None` while LIVE or FREE.
+    pub owner: Option<ParticipantId>,
+    /// One of [`st`].
+    pub st: u64,
+}
+
+const GEN_SHIFT: u32 = 16;
+const VERSION_SHIFT: u32 = 40;
+const MASK24: u64 = (1 << 24) - 1;
+
+/// What a gain adds to the state word: one version. The carry falls off the top.
+pub const ONE_VERSION: u64 = 1 << VERSION_SHIFT;
+
+impl EntryState {
+    /// Takes a word apart.
+    #[must_use]
+    pub const fn from_bits(word: u64) -> Self {
+        Self {
+            version: (word >> VERSION_SHIFT) as u32,
+            generation: ((word >> GEN_SHIFT) & MASK24) as u32,
+            owner: ParticipantId::from_bits((word >> 3) & 0x1fff),
+            st: word & 7,
+        }
+    }
+
+    /// Puts it together.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        let owner = match self.owner {
+            Some(id) => id.bits(),
+            None => 0,
+        };
+        ((self.version as u64 & MASK24) << VERSION_SHIFT)
+            | ((self.generation as u64 & MASK24) << GEN_SHIFT)
+            | (owner << 3)
+            | self.st
+    }
+
+    /// The same object in another state.
+    #[must_use]
+    pub const fn with(self, st: u64, owner: Option<ParticipantId>) -> Self {
+        Self { st, owner, ..self }
+    }
+
+    /// The free entry after this object.
+    #[must_use]
+    pub const fn freed(self) -> Self {
+        Self { version: 0, generation: (self.generation + 1) & MASK24 as u32, owner: None, st: st::FREE }
+    }
+}
+
+/// One object.
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// [`EntryState`].
+    pub state: AtomicU64,
+    /// 1: the name holds the object.
+    pub named: AtomicU32,
+    /// What it is: one of the tags of the crate `object`.
+    pub tag: AtomicU32,
+    /// Its first page of data.
+    pub first_page: AtomicU32,
+    /// How many pages.
+    pub pages: AtomicU32,
+    /// What its payload is: `{align:16 | size:48}` of the type, checked when a name is opened.
+    pub format: AtomicU64,
+    /// Who holds a handle: one bit a participant.
+    pub holders: [AtomicU64; 4],
+    /// Who holds a handle of the second side, for objects with two.
+    pub second: [AtomicU64; 4],
+    reserved: [AtomicU64; 4],
+    /// Bytes of `name`; 0 = it has none.
+    pub name_len: AtomicU64,
+    reserved_name: [AtomicU64; 7],
+    /// UTF-8, zero-padded, eight bytes a word in memory order.
+    pub name: [AtomicU64; NAME_MAX / 8],
+}
+
+/// A handle in transit, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// The object's generation.
+    pub generation: u32,
+    /// The object's entry.
+    pub entry: u16,
+    /// Who put it into transit. `None`: the ticket is free.
+    pub owner: Option<ParticipantId>,
+}
+
+impl Ticket {
+    /// The word of a ticket that nobody holds.
+    pub const FREE: u64 = 0;
+
+    /// Takes a word apart.
+    #[must_use]
+    pub const fn from_bits(word: u64) -> Self {
+        Self {
+            generation: (word >> 40) as u32,
+            entry: (word >> 24) as u16,
+            owner: ParticipantId::from_bits((word >> 11) & 0x1fff),
+        }
+    }
+
+    /// Puts it together.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        match self.owner {
+            None => Self::FREE,
+            Some(id) => {
+                ((self.generation as u64 & MASK24) << 40)
+                    | ((self.entry as u64) << 24)
+                    | (id.bits() << 11)
+                    | 1
+            }
+        }
+    }
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<Entry>() == 256);
+    assert!(offset_of!(Entry, tag) == 12);
+    assert!(offset_of!(Entry, format) == 24);
+    assert!(offset_of!(Entry, holders) == 32);
+    assert!(offset_of!(Entry, second) == 64);
+    assert!(offset_of!(Entry, name_len) == 128);
+    assert!(offset_of!(Entry, name) == 192);
+};
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_round_trip() {
+        let owner = ParticipantId::from_bits(8191);
+        let state = EntryState { version: 0xff_fffe, generation: 0xab_cdef, owner, st: st::FREEING };
+        assert_eq!(EntryState::from_bits(state.bits()), state);
+        let ticket = Ticket { generation: 0xab_cdef, entry: 0xfedc, owner };
+        assert_eq!(Ticket::from_bits(ticket.bits()), ticket);
+        assert_eq!(Ticket::from_bits(Ticket::FREE).owner, None);
+    }
+
+    #[test]
+    fn a_version_step_touches_nothing_else() {
+        let state = EntryState { version: 0xff_ffff, generation: 7, owner: None, st: st::LIVE };
+        let next = EntryState::from_bits(state.bits().wrapping_add(ONE_VERSION));
+        assert_eq!(next, EntryState { version: 0, ..state });
+    }
+}

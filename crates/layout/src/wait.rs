@@ -1,0 +1,47 @@
+//! The line a sleeper waits on.
+//!
+//! ```text
+//! byte 0    4     8      16   20    24 .. 128
+//!      seq  flag  stamp  cpu  role  reserved, zero
+//! ```
+//!
+//! | field | written by | read by | after a crash |
+//! |---|---|---|---|
+//! | seq | wakers, recovery (+1) | sleepers; the futex | a sleeper whose waker died is woken by recovery or by the end of its slice |
+//! | flag | sleeper 1, waker 0 | wakers after each commit | 1 for nobody: one futile wake |
+//! | stamp, cpu | wakers that are about to wake | the woken | hints; never trusted beyond what the sleeper saw itself |
+//! | role | the side that sleeps here (lane), recovery | the other side, at each commit | HELD(d) becomes DEAD |
+//!
+//! `role` stands here because the other side reads this line at each commit anyway, so learning that the
+//! peer is gone costs no further line.
+
+use crate::atomic::{AtomicU32, AtomicU64};
+#[cfg(not(loom))]
+use crate::line::LINE;
+
+/// One direction of waiting: sleepers of one kind.
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+pub struct WaitLine {
+    /// The futex. Rises at every wake.
+    pub seq: AtomicU32,
+    /// 1: somebody may sleep.
+    pub flag: AtomicU32,
+    /// `CLOCK_MONOTONIC` of the last wake, ns.
+    pub stamp: AtomicU64,
+    /// The core the last waker ran on.
+    pub cpu: AtomicU32,
+    /// Who holds the end that waits here, see [`crate::lane::Role`].
+    pub role: AtomicU32,
+    #[cfg(not(loom))]
+    reserved: [AtomicU64; 13],
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<WaitLine>() == LINE);
+    assert!(offset_of!(WaitLine, flag) == 4);
+    assert!(offset_of!(WaitLine, stamp) == 8);
+    assert!(offset_of!(WaitLine, role) == 20);
+};
