@@ -1,0 +1,391 @@
+//! The lane: a queue from one producer to one consumer, with the commit inside the data.
+//!
+//! ```text
+//! ring   | header 8 | payload, rounded up to 8 | header 8 | payload .. | 0 | old bytes ..
+//!          ^ head: acknowledged up to here                               ^ tail: the next header, zero
+//! ```
+//! A record is a header word (`layout::record`) and its payload. For values whose alignment is above eight
+//! the header takes that much room, so that the payload is aligned. Many small values may share one header.
+//! The consumer polls the header at its head; nothing else tells it that a message is there, so a message
+//! costs one transfer of its own cache line and no index line.
+//!
+//! Send: 1 payload at `tail + room` · 2 header of the *next* record := 0 · 3 header := valid, Release: the
+//! COMMIT · 4 tail hint. A batch does 1 for every record, 2 after the last, and 3 for the first one last.
+//! Receive: header, Acquire · check · copy or loan · `head` := next, Release: the ACKNOWLEDGEMENT.
+//!
+//! Invariants
+//! - I1 the word at the first unpublished place is 0, always: step 2 comes before step 3. So stale payload
+//!   is never taken for a header, and a successor finds the true end by walking valid headers.
+//! - I2 `tail - head <= size - 8`: there is always room for the zero of I1.
+//! - I3 an end's own place is private; the words in memory are outputs. A peer's word is read once, checked
+//!   against the ring, used, and if it is impossible the end is poisoned for good (`Corrupted`).
+//! - I4 a role word names its holder from the instruction that takes it to the one that gives it up; only a
+//!   proven death or the holder itself changes it.
+//!
+//! Edges
+//! - E1 commit (step 3, Release) -> header load (Acquire): payload, later records of the batch, the zero.
+//! - E2 acknowledgement (Release) -> head load when the producer believes the ring full (Acquire): the
+//!   consumer has finished reading what is overwritten next.
+//! - E3 role given up or recovered (Release) -> role load after finding nothing (Acquire): everything the
+//!   holder committed before. The ring is looked at once more after it.
+//! - E4 role taken (AcqRel on the role word): a successor sees all its predecessor did; the death of the
+//!   predecessor was ordered before by the kernel (byte lock) and by recovery's store.
+//! - The sleep and wake handshake (fences) belongs to `sync::park`.
+//!
+//! | killed | what is left | who repairs, and the outcome |
+//! |---|---|---|
+//! | producer before 3 | bytes nobody looks at | nobody: the message was never sent, the room is used again |
+//! | producer after 3, before 4 | a hint one batch behind | the successor walks the headers: nothing lost |
+//! | producer after 3, before its wake | a consumer may sleep | `recover` wakes it, else its slice ends |
+//! | producer with a claim | as before 3 | nobody |
+//! | consumer before the acknowledgement | head unchanged | its successor gets the message again, flagged |
+//! | consumer after it, before its wake | a producer may sleep | `recover`, else the slice |
+//! | either end, any time | role HELD(d) | `recover` makes it DEAD: the peer is told, a successor may take it |
+//! | recoverer | role HELD or DEAD, wakes perhaps missing | the next recoverer repeats all of it |
+//!
+//! Progress: `try_*` is wait-free but for the copy, and takes bounded time whatever the peer writes; taking
+//! an end walks at most the ring. Source: Lamport's queue with the commit moved into the data (as in
+//! FastForward), batches published as in MCRingBuffer; the recovery is our own, modelled in testkit.
+
+mod consumer;
+mod producer;
+
+use core::fmt;
+use core::ptr::NonNull;
+
+use ginnel_layout::ParticipantId;
+use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use ginnel_layout::atomic::{AtomicU32, fence};
+use ginnel_layout::lane::{Cursor, LaneControl, RING_MAX, Role, wait_mode};
+use ginnel_layout::line::PAGE;
+use ginnel_layout::record::{GRANULE, PAYLOAD_MAX, RecordHeader, round_up};
+use ginnel_sync::park::{self, Mode};
+
+pub use consumer::Consumer;
+#[cfg(not(loom))]
+pub use consumer::Loan;
+pub use producer::{Claim, Producer};
+
+use crate::Ring;
+
+/// Why an operation on a lane did not happen. Small and `Copy`: the crates above say it in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LaneError {
+    /// Full, or empty. Only from `try_*`.
+    WouldBlock,
+    /// The deadline passed.
+    TimedOut,
+    /// A signal arrived while asleep; nothing happened, call again.
+    Interrupted,
+    /// The peer gave up its end in order. For a consumer: and everything it sent has been received.
+    Closed,
+    /// The peer died with its end. For a consumer: and everything it committed has been received.
+    PeerDied(Option<ParticipantId>),
+    /// The message can never fit: its length and the most that fits, in bytes.
+    TooLarge {
+        /// Bytes asked for.
+        len: u64,
+        /// Bytes possible.
+        max: u64,
+    },
+    /// The end is held by this participant.
+    Taken(Option<ParticipantId>),
+    /// A word held what no correct peer writes. This end refuses to go on.
+    Corrupted,
+}
+
+/// Rings are whole pages, so that they can be mapped twice. A model's ring is a few granules on the heap.
+const RING_UNIT: u64 = if cfg!(loom) { 64 } else { PAGE as u64 };
+
+/// What is to be agreed when a lane is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Bytes of the ring: whole pages, at most 4 GiB.
+    pub size: u64,
+    /// Bytes of a value; 0 = messages of bytes.
+    pub value_size: u64,
+    /// Alignment of a value, a power of two up to 128; 1 for bytes.
+    pub value_align: u32,
+    /// How both ends wait.
+    pub mode: Mode,
+}
+
+impl Shape {
+    /// The shape of a lane for at least `capacity` values of `size` bytes sent one by one.
+    /// `None`: no ring is that large.
+    #[must_use]
+    pub fn of_values(size: u64, align: u32, capacity: u64, mode: Mode) -> Option<Self> {
+        let one = Self { size: 0, value_size: size, value_align: align, mode };
+        let bytes = one.record_size(size).checked_mul(capacity)?.checked_add(GRANULE)?;
+        one.with_size(bytes)
+    }
+
+    /// The shape of a lane for messages of bytes, `size` bytes of ring.
+    #[must_use]
+    pub fn of_bytes(size: u64, mode: Mode) -> Option<Self> {
+        Self { size: 0, value_size: 0, value_align: 1, mode }.with_size(size)
+    }
+
+    fn with_size(self, bytes: u64) -> Option<Self> {
+        let size = bytes.checked_next_multiple_of(RING_UNIT)?.max(RING_UNIT);
+        let shape = Self { size, ..self };
+        shape.is_valid().then_some(shape)
+    }
+
+    fn is_valid(&self) -> bool {
+        let fits_once = self.value_size == 0 || self.record_size(self.value_size) + GRANULE <= self.size;
+        self.size >= RING_UNIT
+            && self.size.is_multiple_of(RING_UNIT)
+            && self.size < RING_MAX
+            && self.value_size <= PAYLOAD_MAX
+            && self.value_align.is_power_of_two()
+            && self.value_align <= 128
+            && fits_once
+    }
+
+    /// Bytes the header takes: eight, or more to keep the payload aligned.
+    #[inline(always)]
+    pub(crate) fn room(&self) -> u64 {
+        u64::from(self.value_align).max(GRANULE)
+    }
+
+    /// Bytes a record of `len` bytes of payload takes.
+    #[inline(always)]
+    pub(crate) fn record_size(&self, len: u64) -> u64 {
+        let unit = self.room();
+        unit + ((round_up(len) + (unit - 1)) & !(unit - 1))
+    }
+
+    /// Longest payload that can ever be sent.
+    #[must_use]
+    pub fn len_max(&self) -> u64 {
+        self.size - GRANULE - self.room()
+    }
+
+    /// Values that fit when sent one by one. 0 for messages of bytes, whose lengths nobody knows.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        if self.value_size == 0 {
+            return 0;
+        }
+        (self.size - GRANULE) / self.record_size(self.value_size)
+    }
+}
+
+/// A lane in borrowed memory, its geometry checked and copied.
+#[derive(Clone, Copy)]
+pub struct Lane {
+    control: NonNull<LaneControl>,
+    ring: Ring,
+    shape: Shape,
+}
+
+#[allow(unsafe_code, reason = "the control page outlives the lane by the contract of from_raw")]
+mod borrowed {
+    //! The two unsafe steps of a lane: borrowing its control page, and saying that it may change threads.
+    //!
+    //! - I5 the control page is mapped as long as the [`super::Lane`] or an end made from it is used
+    //!   (promised by the caller of [`super::Lane::from_raw`]); all of it is atomics.
+    use super::{Lane, LaneControl};
+
+    // SAFETY: I5; all shared words are atomics.
+    unsafe impl Send for Lane {}
+
+    impl Lane {
+        #[inline(always)]
+        pub(crate) fn control(&self) -> &LaneControl {
+            // SAFETY: I5.
+            unsafe { self.control.as_ref() }
+        }
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").field("shape", &self.shape).finish_non_exhaustive()
+    }
+}
+
+impl Lane {
+    /// Writes the geometry of a new lane. The rest of the page and the ring are zero already.
+    pub fn init(control: &LaneControl, shape: &Shape) {
+        let g = &control.geometry;
+        g.size.store(shape.size, Relaxed);
+        g.value_size.store(shape.value_size, Relaxed);
+        g.value_align.store(shape.value_align, Relaxed);
+        let wait = match shape.mode {
+            Mode::Adaptive => wait_mode::ADAPTIVE,
+            Mode::Spin => wait_mode::SPIN,
+            Mode::Sleep => wait_mode::SLEEP,
+        };
+        g.wait.store(wait, Relaxed);
+    }
+
+    /// Reads the geometry of a lane, once, and checks it.
+    ///
+    /// # Errors
+    /// `Corrupted` when no creator writes such a geometry.
+    pub fn shape_of(control: &LaneControl) -> Result<Shape, LaneError> {
+        let g = &control.geometry;
+        let mode = match g.wait.load(Relaxed) {
+            wait_mode::ADAPTIVE => Mode::Adaptive,
+            wait_mode::SPIN => Mode::Spin,
+            wait_mode::SLEEP => Mode::Sleep,
+            _ => return Err(LaneError::Corrupted),
+        };
+        let shape = Shape {
+            size: g.size.load(Relaxed),
+            value_size: g.value_size.load(Relaxed),
+            value_align: g.value_align.load(Relaxed),
+            mode,
+        };
+        if shape.is_valid() { Ok(shape) } else { Err(LaneError::Corrupted) }
+    }
+
+    /// A lane over a control page and a ring of the size that `shape` says.
+    ///
+    /// # Safety
+    /// `control` points to a [`LaneControl`] that stays mapped (I5), and `ring` was made by
+    /// [`Ring::from_raw`] over the ring of the same lane, as long as the lane or an end of it is used.
+    #[allow(unsafe_code, reason = "the promise is the caller's; nothing unsafe happens here")]
+    #[must_use]
+    pub unsafe fn from_raw(control: NonNull<LaneControl>, ring: Ring, shape: Shape) -> Self {
+        assert_eq!(ring.size(), shape.size, "a ring of another size than its lane");
+        Self { control, ring, shape }
+    }
+
+    /// What was agreed.
+    #[must_use]
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Takes the producer's end for `me`, if nobody living holds it.
+    ///
+    /// # Errors
+    /// `Taken` while a participant holds it (ask liveness, then try again); `Corrupted`.
+    pub fn take_producer(self, me: ParticipantId) -> Result<Producer, LaneError> {
+        take(&self.control().not_full.role, me)?;
+        let tail = self.find_tail()?;
+        Ok(Producer::new(self, me, tail))
+    }
+
+    /// Takes the consumer's end for `me`, if nobody living holds it. The successor of a dead consumer gets
+    /// the message at which that one stood once more, flagged.
+    ///
+    /// # Errors
+    /// `Taken` while a participant holds it; `Corrupted`.
+    pub fn take_consumer(self, me: ParticipantId) -> Result<Consumer, LaneError> {
+        let before = take(&self.control().not_empty.role, me)?;
+        let head = Cursor::from_bits(self.control().head.load(Acquire)); // E2
+        if head.offset >= self.shape.size {
+            return Err(LaneError::Corrupted);
+        }
+        Ok(Consumer::new(self, me, head, before.st == Role::DEAD))
+    }
+
+    /// Is the consumer's end without a holder that could come back to it: given up, or left by a death?
+    #[must_use]
+    pub fn consumer_is_gone(&self) -> bool {
+        Role::is_gone(self.control().not_empty.role.load(Acquire)) // E3
+    }
+
+    /// The same for the producer's end.
+    #[must_use]
+    pub fn producer_is_gone(&self) -> bool {
+        Role::is_gone(self.control().not_full.role.load(Acquire)) // E3
+    }
+
+    /// Repairs what the dead participant `dead` left. The caller holds its byte lock. Idempotent: the next
+    /// recoverer may repeat any prefix of it.
+    pub fn recover(control: &LaneControl, dead: ParticipantId) {
+        for line in [&control.not_empty, &control.not_full] {
+            let role = Role::from_bits(line.role.load(Acquire)); // E4
+            if role.owner == Some(dead) && matches!(role.st, Role::HELD | Role::MOVING) {
+                line.role.store(Role { st: Role::DEAD, ..role }.bits(), Release); // E3
+            }
+        }
+        // Always, and last: the dead one may have been killed between its commit and its wake.
+        park::wake_all(&control.not_empty);
+        park::wake_all(&control.not_full);
+    }
+
+    /// Messages between two places, by walking the headers. Stops at the first word that is no header.
+    pub(crate) fn count(&self, from: Cursor, bytes: u64) -> u64 {
+        let (mut place, mut walked, mut messages) = (from, 0, 0);
+        while walked < bytes {
+            let Some(header) = self.header_at(place) else { break };
+            let step = self.shape.record_size(u64::from(header.len));
+            messages += u64::from(header.count);
+            walked += step;
+            place = place.advance(step, self.shape.size);
+        }
+        messages.saturating_sub(u64::from(from.index))
+    }
+
+    /// The place of the first header that is zero: where a successor of the producer goes on (I1).
+    fn find_tail(&self) -> Result<Cursor, LaneError> {
+        let size = self.shape.size;
+        let head = Cursor::from_bits(self.control().head.load(Acquire)); // E2
+        let mut tail = Cursor { index: 0, ..Cursor::from_bits(self.control().tail.load(Acquire)) }; // E4
+        let Some(mut used) = (Cursor { index: 0, ..head }).distance(tail, size) else {
+            // The hint lags behind the acknowledgement by the batch that was committed and taken: start
+            // from the acknowledgement, which lies on a header as well.
+            return self.walk_from(Cursor { index: 0, ..head });
+        };
+        while let Some(header) = self.header_at(tail) {
+            let step = self.shape.record_size(u64::from(header.len));
+            used += step;
+            if used > size - GRANULE {
+                return Err(LaneError::Corrupted);
+            }
+            tail = tail.advance(step, size);
+        }
+        Ok(tail)
+    }
+
+    fn walk_from(&self, mut place: Cursor) -> Result<Cursor, LaneError> {
+        let mut used = 0;
+        while let Some(header) = self.header_at(place) {
+            let step = self.shape.record_size(u64::from(header.len));
+            used += step;
+            if used > self.shape.size - GRANULE {
+                return Err(LaneError::Corrupted);
+            }
+            place = place.advance(step, self.shape.size);
+        }
+        Ok(place)
+    }
+
+    /// The header at a place, if one is published there and possible.
+    fn header_at(&self, place: Cursor) -> Option<RecordHeader> {
+        RecordHeader::from_bits(self.ring.header(place.offset).load(Acquire)) // E1
+    }
+
+    /// Gives an end up in order: role, then the wake of whoever waits for it.
+    fn give_up(role: &AtomicU32, me: ParticipantId, peer_sleeps_on: &ginnel_layout::wait::WaitLine) {
+        let closed = Role { owner: Some(me), st: Role::CLOSED }.bits();
+        // Only the holder or the recoverer of its death may write; the holder is alive here.
+        let _ = role.compare_exchange(Role::held(me), closed, Release, Relaxed); // E3
+        fence(AcqRel); // E3
+        park::wake_all(peer_sleeps_on);
+    }
+}
+
+/// CAS a role word to HELD(me). Gives what it was before.
+fn take(role: &AtomicU32, me: ParticipantId) -> Result<Role, LaneError> {
+    loop {
+        let word = role.load(Acquire); // E4
+        let before = Role::from_bits(word);
+        match before.st {
+            Role::VACANT | Role::CLOSED | Role::DEAD => {
+                if role.compare_exchange(word, Role::held(me), AcqRel, Relaxed).is_ok() {
+                    return Ok(before); // E4
+                }
+            }
+            Role::HELD | Role::MOVING => return Err(LaneError::Taken(before.owner)),
+            _ => return Err(LaneError::Corrupted),
+        }
+    }
+}

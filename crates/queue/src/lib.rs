@@ -1,0 +1,14 @@
+//! Floor 2 of ginnel: queues as algorithms on borrowed memory.
+//!
+//! Nothing here knows what a segment is, who mapped it, or how a process is found dead: a queue is given its
+//! words, and a [`ginnel_layout::Liveness`] to ask when it has waited long enough. That is why the same code
+//! runs on the heap, under loom and in a mapping.
+//!
+//! Reading order: [`lane`] (one producer, one consumer: the words, the protocol, the crash table), then its
+//! two ends, then `ring` (the bytes under it).
+
+mod ring;
+
+pub mod lane;
+
+pub use ring::Ring;
