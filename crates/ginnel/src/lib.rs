@@ -1,0 +1,69 @@
+//! Shared-memory IPC for Rust: messages, locks and names between processes, with no system call while both sides
+//! are awake, and no participant whose `kill -9` can lose, duplicate, corrupt or block anything for the others.
+//!
+//! | you want | use |
+//! |---|---|
+//! | one producer, one consumer, lowest latency | [`spsc`] |
+//! | data that one process at a time may change | [`sync::Mutex`] |
+//! | programs that find each other by name | [`Manager::open_or_create`] |
+//!
+//! Two programs that never heard of each other's process ids:
+//!
+//! ```
+//! use ginnel::{Manager, spsc};
+//!
+//! # fn main() -> ginnel::Result<()> {
+//! // one of them
+//! let shop = Manager::open_or_create("doc-shop")?;
+//! let mut orders = spsc::producer::<u64>(&shop, "orders")?;
+//! orders.send(4711)?;
+//!
+//! // the other
+//! let shop = Manager::open_or_create("doc-shop")?;
+//! let mut orders = spsc::consumer::<u64>(&shop, "orders")?;
+//! assert_eq!(orders.recv()?, 4711);
+//! # Manager::unlink("doc-shop")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What you can rely on
+//! - A message is delivered once. If the consumer is killed before it acknowledges, its successor gets the
+//!   message again, flagged; if the producer is killed in the middle of a send, nothing was sent.
+//! - A dead peer is an error, never a hang. A stopped peer is a timeout that names it: nothing is taken from the
+//!   living, however long they are stopped.
+//! - Everything that can go wrong is one [`Error`], or a small enum that gives your value back.
+//!
+//! # What it is not
+//! It does not cross machines, and it does not protect you from a process of your own user that writes into your
+//! memory on purpose: see `SAFETY.md`.
+
+pub use ginnel_object::{Error, ErrorKind, Manager, Object, Owner, OwnerState, Plain, Result};
+
+/// The one error, and the enums that give a value back.
+pub mod error {
+    pub use ginnel_object::error::{
+        Error, ErrorKind, Owner, OwnerState, RecvError, RecvTimeoutError, Result, SendError,
+        SendTimeoutError, TryRecvError, TrySendError,
+    };
+}
+
+/// Arenas with a limit, and the names in them.
+pub mod manager {
+    pub use ginnel_object::manager::{Inspection, Manager, Object, ObjectInfo, Options};
+}
+
+/// One producer, one consumer: the fastest way from one process to another.
+pub mod spsc {
+    pub use ginnel_object::error::{
+        RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    };
+    pub use ginnel_object::spsc::{
+        Claim, Consumer, Loan, Options, Payload, Producer, Wait, bytes, channel, consumer, producer,
+    };
+}
+
+/// Locks between processes.
+pub mod sync {
+    pub use ginnel_object::mutex::{Init, Mutex, MutexGuard};
+}

@@ -1,0 +1,397 @@
+//! The arena: one attached segment, and the handles this process holds into it.
+//!
+//! An [`ObjectRef`] is one handle's hold on one object. The first one a process makes sets the process's holder
+//! bit, the last one clears it; in between they are counted here, in private memory. Invariants
+//! - I1 the count of an entry is not zero exactly while this participant's bit is set in it; both change under
+//!   one lock of this process.
+//! - I2 an `ObjectRef` exists only while I1 holds for its entry, so the object it names is LIVE, its pages are
+//!   its own, and they stay mapped (it holds the arena).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ginnel_layout::ParticipantId;
+use ginnel_layout::atomic::Ordering::Relaxed;
+use ginnel_layout::entry::{Entry, NAME_MAX, st};
+use ginnel_layout::line::PAGE;
+use ginnel_segment::{ForkMark, RunState, Segment};
+use ginnel_sync::mutex::{self, Holder, LockError};
+use ginnel_sync::{Deadline, Mode, Waiter};
+
+use crate::error::{Error, ErrorKind, Owner, OwnerState, Result};
+use crate::life;
+
+/// How long the making and finding of names waits for a living process that is in the middle of it.
+const NAMES_PATIENCE: Duration = Duration::from_secs(10);
+
+/// One attachment of this process.
+pub struct Arena {
+    segment: Segment,
+    handles: Mutex<HashMap<u32, usize>>,
+}
+
+impl fmt::Debug for Arena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena").field("segment", &self.segment).finish_non_exhaustive()
+    }
+}
+
+/// What kind of object, and of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// One of [`crate::sweep::tag`].
+    pub(crate) tag: u32,
+    /// Size and alignment of the payload, see [`format_of`].
+    pub(crate) format: u64,
+}
+
+/// The payload's `{align:16 | size:48}`, which two programs must agree on.
+pub(crate) const fn format_of(size: usize, align: usize) -> u64 {
+    ((align as u64) << 48) | (size as u64 & ((1 << 48) - 1))
+}
+
+impl Arena {
+    pub(crate) fn new(segment: Segment) -> Arc<Self> {
+        Arc::new(Self { segment, handles: Mutex::new(HashMap::new()) })
+    }
+
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    fn handles(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+        // A panic while the map is locked cannot leave it half changed.
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who that participant is, for messages.
+    pub(crate) fn describe(&self, id: ParticipantId) -> Option<Owner> {
+        let described = self.segment.describe(id)?;
+        let state = match described.state {
+            RunState::Running => OwnerState::Running,
+            RunState::Elsewhere => OwnerState::Unknown,
+            RunState::Stopped => OwnerState::Stopped,
+            RunState::Dead => OwnerState::Dead,
+        };
+        Some(Owner { pid: described.pid, name: described.name, state })
+    }
+
+    /// Makes an object of `pages` pages. `init` writes its words; the pages are zero before.
+    pub(crate) fn make(
+        self: &Arc<Self>,
+        kind: Kind,
+        pages: u32,
+        name: Option<&str>,
+        init: impl FnOnce(NonNull<u8>),
+    ) -> Result<ObjectRef> {
+        self.segment.check_fork()?;
+        let (index, mine) = life::claim(&self.segment)?;
+        let Some(entry) = self.segment.entry(index) else {
+            return Err(Error::new(ErrorKind::Corrupted, "the directory lost an entry"));
+        };
+        let first_page = match self.segment.claim_pages(index, pages) {
+            Ok(first_page) => first_page,
+            Err(why) => {
+                life::dismantle(&self.segment, index, entry, mine);
+                return Err(why.into());
+            }
+        };
+        entry.tag.store(kind.tag, Relaxed);
+        entry.format.store(kind.format, Relaxed);
+        entry.first_page.store(first_page, Relaxed);
+        entry.pages.store(pages, Relaxed);
+        if let Some(name) = name {
+            write_name(entry, name);
+            entry.named.store(1, Relaxed);
+        }
+        let Some(base) = self.segment.page(first_page, pages) else {
+            life::dismantle(&self.segment, index, entry, mine);
+            return Err(Error::new(ErrorKind::Corrupted, "the arena gave pages that it does not have"));
+        };
+        init(base);
+        // Nobody else can know the entry before this, so nobody else of this process counts it either.
+        life::publish(entry, mine, self.segment.me());
+        self.handles().insert(index, 1);
+        Ok(ObjectRef {
+            arena: Arc::clone(self),
+            index,
+            generation: mine.generation,
+            first_page,
+            pages,
+            mark: self.segment.fork_mark(),
+            name: name.map(Box::from),
+        })
+    }
+
+    /// Runs `f` while no other process makes, finds or removes names.
+    pub(crate) fn with_names<R>(self: &Arc<Self>, f: impl FnOnce() -> Result<R>) -> Result<R> {
+        self.segment.check_fork()?;
+        let word = &self.segment.control().names_lock;
+        let me = Holder::current(self.segment.me());
+        let mut waiter = Waiter::new(Mode::Sleep);
+        let deadline = Deadline::after(NAMES_PATIENCE);
+        let locked = loop {
+            match mutex::lock(word, me, &mut waiter, deadline, &self.segment) {
+                Ok(locked) => break locked,
+                Err(LockError::Interrupted) => {}
+                Err(why) => return Err(self.names_error(why)),
+            }
+        };
+        let result = f();
+        // Whoever died in here left a directory in which every entry is one thing or another: each change of
+        // a name is one instruction on its entry. So there is nothing to repair.
+        mutex::unlock(word, locked, true);
+        result
+    }
+
+    fn names_error(&self, why: LockError) -> Error {
+        match why {
+            LockError::TimedOut { owner } => Error::new(
+                ErrorKind::Timeout,
+                format!("the names of the manager were busy for {NAMES_PATIENCE:?}"),
+            )
+            .with_owner(owner.and_then(|id| self.describe(id)))
+            .with_advice("let that process run, or end it"),
+            _ => Error::new(ErrorKind::Corrupted, "the lock of the names holds an impossible word"),
+        }
+    }
+
+    /// The object of that name. The caller is in [`Arena::with_names`].
+    pub(crate) fn find(self: &Arc<Self>, name: &str) -> Result<Option<(ObjectRef, Kind)>> {
+        for (index, entry) in self.segment.entries() {
+            let state = life::state(entry);
+            if state.st != st::LIVE
+                || entry.named.load(Relaxed) == 0
+                || read_name(entry).as_deref() != Some(name)
+            {
+                continue;
+            }
+            return Ok(Some(self.hold(index, entry, state.generation, Some(name))));
+        }
+        Ok(None)
+    }
+
+    /// Adds a hold on a LIVE object which another reference keeps from being freed: its name under the names
+    /// lock, or a ticket of ours.
+    fn hold(
+        self: &Arc<Self>,
+        index: u32,
+        entry: &Entry,
+        generation: u32,
+        name: Option<&str>,
+    ) -> (ObjectRef, Kind) {
+        let mut handles = self.handles();
+        let count = handles.entry(index).or_insert(0);
+        if *count == 0 {
+            life::gain(entry, self.segment.me());
+        }
+        *count += 1;
+        drop(handles);
+        let object = ObjectRef {
+            arena: Arc::clone(self),
+            index,
+            generation,
+            first_page: entry.first_page.load(Relaxed),
+            pages: entry.pages.load(Relaxed),
+            mark: self.segment.fork_mark(),
+            name: name.map(Box::from),
+        };
+        (object, Kind { tag: entry.tag.load(Relaxed), format: entry.format.load(Relaxed) })
+    }
+
+    /// Turns a ticket into a hold: RECEIVE, hold, free the ticket. `None`: the ticket names nothing alive.
+    pub(crate) fn redeem(
+        self: &Arc<Self>,
+        ticket: u32,
+        generation: u32,
+    ) -> Result<Option<(ObjectRef, Kind)>> {
+        self.segment.check_fork()?;
+        let Some(mine) = life::receive(&self.segment, ticket, generation) else { return Ok(None) };
+        let held = self.segment.entry(u32::from(mine.entry)).and_then(|entry| {
+            let alive = life::state(entry);
+            let same = alive.st == st::LIVE && alive.generation == mine.generation;
+            same.then(|| self.hold(u32::from(mine.entry), entry, mine.generation, None))
+        });
+        life::unpin(&self.segment, ticket);
+        Ok(held)
+    }
+
+    /// Takes a name away; its object lives on while somebody holds it. False: there was none. The caller is
+    /// in [`Arena::with_names`].
+    pub(crate) fn remove(&self, name: &str) -> bool {
+        let named = self.segment.entries().find(|(_, entry)| {
+            life::state(entry).st == st::LIVE
+                && entry.named.load(Relaxed) != 0
+                && read_name(entry).as_deref() == Some(name)
+        });
+        match named {
+            Some((index, entry)) => {
+                life::unname(&self.segment, index, entry);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The names in the arena, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .segment
+            .entries()
+            .filter(|(_, entry)| life::state(entry).st == st::LIVE && entry.named.load(Relaxed) != 0)
+            .filter_map(|(_, entry)| read_name(entry))
+            .collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+/// Checks a name an object is to have.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > NAME_MAX {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("an object's name has 1 to {NAME_MAX} bytes, this one {}", name.len()),
+        ));
+    }
+    Ok(())
+}
+
+fn write_name(entry: &Entry, name: &str) {
+    let mut bytes = [0; NAME_MAX];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    for (word, chunk) in entry.name.iter().zip(bytes.as_chunks::<8>().0) {
+        word.store(u64::from_ne_bytes(*chunk), Relaxed);
+    }
+    entry.name_len.store(name.len() as u64, Relaxed);
+}
+
+pub(crate) fn read_name(entry: &Entry) -> Option<String> {
+    let len =
+        usize::try_from(entry.name_len.load(Relaxed)).ok().filter(|len| (1..=NAME_MAX).contains(len))?;
+    let bytes: Vec<u8> = entry.name.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect();
+    String::from_utf8(bytes[..len].to_vec()).ok()
+}
+
+/// A hold on one object (I2).
+pub struct ObjectRef {
+    arena: Arc<Arena>,
+    index: u32,
+    generation: u32,
+    first_page: u32,
+    pages: u32,
+    mark: ForkMark,
+    name: Option<Box<str>>,
+}
+
+impl fmt::Debug for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object")
+            .field("name", &self.name)
+            .field("index", &self.index)
+            .field("generation", &self.generation)
+            .field("pages", &self.pages)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Clone for ObjectRef {
+    fn clone(&self) -> Self {
+        let mut handles = self.arena.handles();
+        *handles.entry(self.index).or_insert(0) += 1;
+        drop(handles);
+        Self { arena: Arc::clone(&self.arena), name: self.name.clone(), ..*self }
+    }
+}
+
+impl Drop for ObjectRef {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
+        let segment = &self.arena.segment;
+        let mut handles = self.arena.handles();
+        let Some(count) = handles.get_mut(&self.index) else { return };
+        *count -= 1;
+        if *count == 0 {
+            handles.remove(&self.index);
+            if let Some(entry) = segment.entry(self.index) {
+                life::release(segment, self.index, entry, segment.me());
+            }
+        }
+    }
+}
+
+impl ObjectRef {
+    pub(crate) fn arena(&self) -> &Arc<Arena> {
+        &self.arena
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    pub(crate) fn first_page(&self) -> u32 {
+        self.first_page
+    }
+
+    pub(crate) fn pages(&self) -> u32 {
+        self.pages
+    }
+
+    /// Is this the child of a bare fork? One load.
+    #[inline(always)]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.mark.check().is_err()
+    }
+
+    /// # Errors
+    /// `Forked` in the child of a bare fork. One load where all is well.
+    #[inline(always)]
+    pub(crate) fn check_fork_fast(&self) -> Result<()> {
+        if self.is_forked() { self.check_fork() } else { Ok(()) }
+    }
+
+    /// # Errors
+    /// `Forked` in the child of a bare fork.
+    #[cold]
+    pub(crate) fn check_fork(&self) -> Result<()> {
+        Ok(self.arena.segment.check_fork()?)
+    }
+
+    /// Where the object's bytes begin, checked against the arena.
+    pub(crate) fn base(&self, bytes: usize) -> Result<NonNull<u8>> {
+        if self.pages as usize * PAGE < bytes {
+            return Err(self.corrupted("its size"));
+        }
+        self.arena.segment.page(self.first_page, self.pages).ok_or_else(|| self.corrupted("its place"))
+    }
+
+    /// Adds the object's name, if it has one.
+    pub(crate) fn name_error(&self, error: Error) -> Error {
+        match &self.name {
+            Some(name) => error.with_object(&**name),
+            None => error,
+        }
+    }
+
+    #[cold]
+    pub(crate) fn corrupted(&self, what: &str) -> Error {
+        self.name_error(Error::new(
+            ErrorKind::Corrupted,
+            format!("shared memory holds what no correct process writes ({what})"),
+        ))
+        .with_advice("a process that is attached is broken or hostile; make the object anew")
+    }
+
+    /// Puts a reference to this object into transit; see [`life::pin`].
+    pub(crate) fn pin(&self) -> Result<u32> {
+        self.check_fork()?;
+        let segment = &self.arena.segment;
+        let entry = segment.entry(self.index).ok_or_else(|| self.corrupted("its entry"))?;
+        life::pin(segment, self.index, entry, self.generation)
+    }
+}

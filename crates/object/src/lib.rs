@@ -1,0 +1,25 @@
+//! Floor 3 of ginnel: what users hold. Handles, names, lifetime, errors.
+//!
+//! The floors below know memory (`segment`), words (`sync`, `queue`) and nothing of each other. Here they become
+//! objects: made in an arena, found by name, held by processes, recovered when a holder dies.
+//!
+//! Reading order: [`error`], [`message`], [`manager`] (arenas and names), [`spsc`] and [`mutex`] (the objects),
+//! [`transit`] (handles on their way to another process), then what carries them: `arena` (handles of this process), `life` (when an object is freed: the proof), `sweep`
+//! (what a death means for each kind), `words` (pages as words).
+
+pub mod error;
+pub mod manager;
+pub mod message;
+pub mod mutex;
+pub mod spsc;
+pub mod transit;
+
+mod arena;
+mod life;
+mod sweep;
+mod words;
+
+pub use error::{Error, ErrorKind, Owner, OwnerState, Result};
+pub use manager::{Manager, Object};
+pub use message::Plain;
+pub use mutex::{Mutex, MutexGuard};

@@ -1,0 +1,308 @@
+//! Data that only one may touch; a holder's death is reported, never a hang.
+//!
+//! ```text
+//! byte 0     word      sync::mutex: who holds it, whether somebody waits, whether the data need repair
+//! byte 128   data      T, in the bytes that it has
+//! ```
+//! Invariants
+//! - I1 the data are touched only by the holder of the word, and by the maker before the object is LIVE.
+//! - I2 `T` is [`Plain`]: whatever bytes a dead holder left are a value, perhaps a wrong one; `lock` says so
+//!   until somebody has repaired them.
+//! - I3 the object's pages stay mapped as long as the handle lives (`arena`, I2); its first page is aligned to a
+//!   page, so data at byte 128 are aligned to anything a [`Plain`] type up to that may ask.
+//!
+//! | killed | what is left | the next `lock` |
+//! |---|---|---|
+//! | before it holds | nothing, or one spare wake | gets it |
+//! | while it holds | the word names it | after recovery: `OwnerDied`, until `lock_or_repair` |
+//! | in `lock_or_repair`, before the closure is done | the same | the same |
+//! | after the release, before its wake | free, sleepers asleep | recovery wakes one, else a slice |
+#![allow(unsafe_code, reason = "guards lend the data they protect")]
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex as Private};
+use std::time::{Duration, Instant};
+
+use ginnel_layout::line::PAGE;
+use ginnel_sync::mutex::{self, Holder, LockError, Locked};
+use ginnel_sync::{Deadline, Mode, Waiter};
+
+use crate::arena::{Arena, Kind, ObjectRef, format_of};
+use crate::error::{Error, ErrorKind, Owner, Result};
+use crate::manager::{Manager, sealed};
+use crate::message::Plain;
+use crate::sweep::tag;
+use crate::words::{self, MUTEX_DATA_AT};
+
+/// Data of type `T` in shared memory, which one thread of one process may touch at a time.
+///
+/// If a holder dies, `lock` fails with `OwnerDied` until somebody calls [`Mutex::lock_or_repair`]: half-written
+/// data are never handed out as if they were whole. Handles are `Clone + Send + Sync`. Locking it again in the
+/// thread that holds it is the error `Deadlock`, not a hang. After a bare `fork` the child's handles answer
+/// `Forked`.
+///
+/// ```
+/// use ginnel_object::Mutex;
+///
+/// let total = Mutex::new(40_u64)?;
+/// *total.lock()? += 2;
+/// assert_eq!(*total.lock()?, 42);
+/// # Ok::<(), ginnel_object::Error>(())
+/// ```
+pub struct Mutex<T> {
+    object: ObjectRef,
+    data: NonNull<T>,
+    /// What this handle has learned about waiting. Only a hint: a thread that finds it in use starts afresh.
+    waiter: Private<Waiter>,
+}
+
+// SAFETY: I1: the word admits one thread at a time, whoever's handle it uses.
+unsafe impl<T: Plain> Send for Mutex<T> {}
+// SAFETY: I1.
+unsafe impl<T: Plain> Sync for Mutex<T> {}
+
+impl<T> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mutex").field("object", &self.object).finish_non_exhaustive()
+    }
+}
+
+impl<T> Clone for Mutex<T> {
+    fn clone(&self) -> Self {
+        Self {
+            object: self.object.clone(),
+            data: self.data,
+            waiter: Private::new(Waiter::new(Mode::Adaptive)),
+        }
+    }
+}
+
+/// The first value of something that is made. Default: all bytes zero.
+#[derive(Debug, Clone, Copy)]
+pub struct Init<T>(pub Option<T>);
+
+impl<T> Default for Init<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: Plain> Mutex<T> {
+    /// A mutex over `value`, in the manager of this process.
+    ///
+    /// # Errors
+    /// `Full`, `Forked`, `Os`.
+    pub fn new(value: T) -> Result<Self> {
+        Manager::current()?.create_with(Init(Some(value)))
+    }
+
+    /// Locks it; waits while another holds it.
+    ///
+    /// # Errors
+    /// `OwnerDied` when a holder died and nobody has repaired the data; `Deadlock` when this thread holds it;
+    /// `Forked`; `Corrupted`.
+    #[inline]
+    pub fn lock(&self) -> Result<MutexGuard<'_, T>> {
+        self.lock_until(Deadline::NEVER).and_then(MutexGuard::whole)
+    }
+
+    /// Locks it if nobody holds it. Never waits.
+    ///
+    /// # Errors
+    /// As [`Mutex::lock`].
+    #[inline]
+    pub fn try_lock(&self) -> Result<Option<MutexGuard<'_, T>>> {
+        self.object.check_fork_fast()?;
+        let me = self.holder();
+        match mutex::try_lock(&self.object.mutex_words()?.word, me) {
+            Ok(Some(locked)) => self.guard(locked).whole().map(Some),
+            Ok(None) => Ok(None),
+            Err(why) => Err(self.explain(why)),
+        }
+    }
+
+    /// Locks it; waits up to `timeout`.
+    ///
+    /// # Errors
+    /// `Timeout`, with the owner; else as [`Mutex::lock`].
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>> {
+        self.lock_until(Deadline::after(timeout)).and_then(MutexGuard::whole)
+    }
+
+    /// Locks it; waits until `deadline`.
+    ///
+    /// # Errors
+    /// `Timeout`, with the owner; else as [`Mutex::lock`].
+    pub fn lock_deadline(&self, deadline: Instant) -> Result<MutexGuard<'_, T>> {
+        self.lock_until(Deadline::at(deadline)).and_then(MutexGuard::whole)
+    }
+
+    /// Locks it; if a holder died with it, `repair` runs first, under the lock, and makes the data whole again.
+    /// A panic in `repair`, or a death, leaves it as it was: the next one is told.
+    ///
+    /// # Errors
+    /// As [`Mutex::lock`], but for `OwnerDied`.
+    pub fn lock_or_repair(&self, repair: impl FnOnce(&mut T)) -> Result<MutexGuard<'_, T>> {
+        let mut guard = self.lock_until(Deadline::NEVER)?;
+        if guard.is_told() {
+            repair(&mut guard);
+            guard.consistent = true;
+        }
+        Ok(guard)
+    }
+
+    /// Who holds it now.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        let holder = mutex::owner(&self.object.mutex_words().ok()?.word)?;
+        self.object.arena().describe(holder.participant())
+    }
+
+    fn holder(&self) -> Holder {
+        Holder::current(self.object.arena().segment().me())
+    }
+
+    #[inline]
+    fn lock_until(&self, deadline: Deadline) -> Result<MutexGuard<'_, T>> {
+        self.object.check_fork_fast()?;
+        let word = &self.object.mutex_words()?.word;
+        let me = self.holder();
+        if let Ok(Some(locked)) = mutex::try_lock(word, me) {
+            return Ok(self.guard(locked));
+        }
+        self.lock_slowly(deadline, me)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_slowly(&self, deadline: Deadline, me: Holder) -> Result<MutexGuard<'_, T>> {
+        let word = &self.object.mutex_words()?.word;
+        let segment = self.object.arena().segment();
+        let mut own = self.waiter.try_lock();
+        let mut fresh = Waiter::new(Mode::Adaptive);
+        let waiter = own.as_deref_mut().unwrap_or(&mut fresh);
+        loop {
+            match mutex::lock(word, me, waiter, deadline, segment) {
+                Ok(locked) => return Ok(self.guard(locked)),
+                Err(LockError::Interrupted) => {}
+                Err(why) => return Err(self.explain(why)),
+            }
+        }
+    }
+
+    fn guard(&self, locked: Locked) -> MutexGuard<'_, T> {
+        MutexGuard { mutex: self, locked: Some(locked), consistent: false, not_send: PhantomData }
+    }
+
+    #[cold]
+    fn explain(&self, why: LockError) -> Error {
+        let object = &self.object;
+        match why {
+            LockError::TimedOut { owner } => object
+                .name_error(Error::new(ErrorKind::Timeout, "the mutex was not obtained before the deadline"))
+                .with_owner(owner.and_then(|id| object.arena().describe(id))),
+            LockError::Deadlock => object
+                .name_error(Error::new(ErrorKind::Deadlock, "this thread holds the mutex already"))
+                .with_advice("drop the first guard before locking again"),
+            _ => object.corrupted("the word of the mutex"),
+        }
+    }
+}
+
+/// The lock, held. Dropping it releases the lock. Not `Send`: the thread that locks is the one that unlocks.
+#[must_use]
+pub struct MutexGuard<'a, T: Plain> {
+    mutex: &'a Mutex<T>,
+    /// `None` only after the release in `drop`.
+    locked: Option<Locked>,
+    consistent: bool,
+    not_send: PhantomData<*const ()>,
+}
+
+impl<T: Plain + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MutexGuard").field(&**self).finish()
+    }
+}
+
+impl<T: Plain> MutexGuard<'_, T> {
+    fn is_told(&self) -> bool {
+        self.locked.as_ref().is_some_and(Locked::told)
+    }
+
+    /// The guard, unless the data need repair: then the lock goes back, still marked.
+    #[inline(always)]
+    fn whole(self) -> Result<Self> {
+        if self.is_told() { Err(self.owner_died()) } else { Ok(self) }
+    }
+
+    #[cold]
+    fn owner_died(&self) -> Error {
+        let error = Error::new(ErrorKind::OwnerDied, "a process died while it held the mutex");
+        self.mutex.object.name_error(error).with_advice("repair the data with lock_or_repair")
+    }
+}
+
+impl<T: Plain> Drop for MutexGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // A guard inherited through a bare fork is the parent's to release.
+        if self.mutex.object.is_forked() {
+            return;
+        }
+        if let (Some(locked), Ok(words)) = (self.locked.take(), self.mutex.object.mutex_words()) {
+            mutex::unlock(&words.word, locked, self.consistent);
+        }
+    }
+}
+
+impl<T: Plain> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: I1, I2, I3.
+        unsafe { self.mutex.data.as_ref() }
+    }
+}
+
+impl<T: Plain> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        let mut data = self.mutex.data;
+        // SAFETY: I1, I2, I3; the guard is borrowed uniquely.
+        unsafe { data.as_mut() }
+    }
+}
+
+impl<T: Plain> sealed::Sealed for Mutex<T> {
+    type Options = Init<T>;
+
+    fn kind() -> Kind {
+        const { assert!(align_of::<T>() <= MUTEX_DATA_AT, "no data aligned to more than 128 bytes") };
+        Kind { tag: tag::MUTEX, format: format_of(size_of::<T>(), align_of::<T>()) }
+    }
+
+    fn make(arena: &Arc<Arena>, name: Option<&str>, options: Self::Options) -> Result<ObjectRef> {
+        let pages = (MUTEX_DATA_AT + size_of::<T>()).div_ceil(PAGE) as u32;
+        arena.make(Self::kind(), pages, name, |base| {
+            if let Some(value) = &options.0 {
+                words::write_mutex_data(base, value.as_bytes());
+            }
+        })
+    }
+
+    fn open(object: ObjectRef) -> Result<Self> {
+        let base = object.base(MUTEX_DATA_AT + size_of::<T>())?;
+        // SAFETY: I3: inside the object, as `base` has checked.
+        let data = unsafe { base.add(MUTEX_DATA_AT) }.cast::<T>();
+        Ok(Self { object, data, waiter: Private::new(Waiter::new(Mode::Adaptive)) })
+    }
+
+    fn object(&self) -> &ObjectRef {
+        &self.object
+    }
+}
