@@ -26,7 +26,7 @@
 //! - E1 publish (Release) -> state load (Acquire): tag, pages, content.
 //! - E2 a reference dropped (Release) -> the scan (Acquire) before FREEING: the dropper's last use comes before
 //!   the pages go.
-//! - E3 a drop, then the scan for the others: fence(SeqCst) between them. Without it, two that leave at the same
+//! - E3 (pairs with life.rs E3, the same fence in another process) a drop, then the scan: fence(SeqCst) between. Without it, two that leave at the same
 //!   moment each see the other's reference, and nobody frees.
 //! - E4 FREE (Release) -> claim (Acquire): the next object finds its pages released.
 //! - E5 a gain: the set and the version step (AcqRel) are ordered for the scan of I2.
@@ -61,10 +61,12 @@ pub(crate) fn claim(segment: &Segment) -> Result<(u32, EntryState)> {
     for (index, entry) in segment.entries() {
         let free = EntryState::from_bits(entry.state.load(Acquire)); // E4
         let mine = free.with(st::CREATING, Some(me));
-        if free.st == st::FREE
-            && entry.state.compare_exchange(free.bits(), mine.bits(), Acquire, Relaxed).is_ok()
-        {
-            return Ok((index, mine)); // E4
+        if free.st != st::FREE {
+            continue;
+        }
+        // E4
+        if entry.state.compare_exchange(free.bits(), mine.bits(), Acquire, Relaxed).is_ok() {
+            return Ok((index, mine));
         }
     }
     Err(Error::new(ErrorKind::Full, "the directory has no free entry")
@@ -118,9 +120,9 @@ fn try_free(segment: &Segment, index: u32, entry: &Entry, whom: ParticipantId) {
         return;
     }
     let mine = seen.with(st::FREEING, Some(whom));
-    // A version that moved means that somebody gained a reference: he comes through here when he drops it.
+    // A version that moved means that somebody gained a reference: he comes through here when he drops it. E5
     if entry.state.compare_exchange(seen.bits(), mine.bits(), AcqRel, Relaxed).is_ok() {
-        dismantle(segment, index, entry, mine); // E5
+        dismantle(segment, index, entry, mine);
     }
 }
 
@@ -147,8 +149,8 @@ fn tickets(segment: &Segment) -> impl Iterator<Item = (u32, &AtomicU64)> {
 pub(crate) fn pin(segment: &Segment, index: u32, entry: &Entry, generation: u32) -> Result<u32> {
     let ticket = Ticket { generation, entry: index as u16, owner: Some(segment.me()) }.bits();
     for (i, word) in tickets(segment) {
+        // E5
         if word.compare_exchange(Ticket::FREE, ticket, AcqRel, Relaxed).is_ok() {
-            // E5
             entry.state.fetch_add(ONE_VERSION, AcqRel); // E5
             return Ok(i);
         }

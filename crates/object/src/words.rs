@@ -4,6 +4,7 @@
 //!   here lives as long as the reference; the types are all atomics, so they may be shared with any process.
 //! - I2 while `recover` of `life` repairs an entry, the dead participant's bit keeps the object LIVE (`life`, I4).
 //! - I3 an object's first page is aligned to a page, and every type here is smaller than one.
+//! - I4 while an entry is CREATING, its pages are the maker's alone; he writes them at once and lets go.
 #![allow(unsafe_code, reason = "turns pages into the words of an object, in this file only")]
 
 use std::ptr::NonNull;
@@ -50,15 +51,15 @@ impl ObjectRef {
 
 /// The control page of a lane that is being made.
 pub(crate) fn new_lane_control<'a>(base: NonNull<u8>) -> &'a LaneControl {
-    // SAFETY: I3; the entry is CREATING, so the pages are the maker's, who uses this at once and lets go.
+    // SAFETY: I3, I4.
     unsafe { base.cast::<LaneControl>().as_ref() }
 }
 
 /// Writes the first data of a mutex that is being made.
 pub(crate) fn write_mutex_data(base: NonNull<u8>, bytes: &[u8]) {
-    // SAFETY: I3; the entry is CREATING, and the maker claimed room for `MUTEX_DATA_AT + bytes.len()`.
+    // SAFETY: I4; the maker claimed room for `MUTEX_DATA_AT + bytes.len()`.
     let data = unsafe { base.add(MUTEX_DATA_AT) };
-    // SAFETY: as above; fresh pages overlap nothing.
+    // SAFETY: I4; fresh pages overlap nothing.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), data.as_ptr(), bytes.len()) }
 }
 

@@ -54,8 +54,8 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use ginnel_layout::ParticipantId;
+use ginnel_layout::atomic::AtomicU32;
 use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use ginnel_layout::atomic::{AtomicU32, fence};
 use ginnel_layout::lane::{Cursor, LaneControl, RING_MAX, Role, wait_mode};
 use ginnel_layout::line::PAGE;
 use ginnel_layout::record::{GRANULE, PAYLOAD_MAX, RecordHeader, round_up};
@@ -368,7 +368,6 @@ impl Lane {
         let closed = Role { owner: Some(me), st: Role::CLOSED }.bits();
         // Only the holder or the recoverer of its death may write; the holder is alive here.
         let _ = role.compare_exchange(Role::held(me), closed, Release, Relaxed); // E3
-        fence(AcqRel); // E3
         park::wake_all(peer_sleeps_on);
     }
 }
@@ -380,8 +379,9 @@ fn take(role: &AtomicU32, me: ParticipantId) -> Result<Role, LaneError> {
         let before = Role::from_bits(word);
         match before.st {
             Role::VACANT | Role::CLOSED | Role::DEAD => {
+                // E4
                 if role.compare_exchange(word, Role::held(me), AcqRel, Relaxed).is_ok() {
-                    return Ok(before); // E4
+                    return Ok(before);
                 }
             }
             Role::HELD | Role::MOVING => return Err(LaneError::Taken(before.owner)),

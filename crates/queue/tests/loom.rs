@@ -3,6 +3,8 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test --release -p ginnel-queue --test loom`. The ring is 64 bytes, so
 //! that wrapping, a full ring and an empty one all happen within a few messages. What loom cannot see (death,
 //! mappings) is in the explicit-state models of testkit and in the step-kill runs.
+//!
+//! - I1 the memory of a lane is leaked, so it outlives every end; its ring was made for that lane.
 #![cfg(loom)]
 
 use std::ptr::NonNull;
@@ -33,7 +35,7 @@ fn ends(mode: Mode) -> (Producer, Consumer) {
     let shape = Shape::of_values(8, 8, 2, mode).expect("a small ring");
     let control: &'static LaneControl = Box::leak(Box::default());
     Lane::init(control, &shape);
-    // SAFETY: I1: leaked, so it outlives everything; made for this lane.
+    // SAFETY: I1.
     #[allow(unsafe_code, reason = "leaked heap memory instead of a mapping")]
     let lane = unsafe { Lane::from_raw(NonNull::from(control), Ring::from_words(words(shape.size)), shape) };
     let producer = lane.take_producer(ParticipantId::from_index(0)).expect("vacant");
