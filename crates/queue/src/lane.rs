@@ -40,6 +40,7 @@
 //! | producer with a claim | as before 3 | nobody |
 //! | consumer before the acknowledgement | head unchanged | its successor gets the message again, flagged |
 //! | consumer after it, before its wake | a producer may sleep | `recover`, else the slice |
+//! | consumer with a loan of many values | head unchanged | the same; all values of that record are flagged |
 //! | either end, any time | role HELD(d) | `recover` makes it DEAD: the peer is told, a successor may take it |
 //! | recoverer | role HELD or DEAD, wakes perhaps missing | the next recoverer repeats all of it |
 //!
@@ -59,6 +60,7 @@ use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use ginnel_layout::lane::{Cursor, LaneControl, RING_MAX, Role, wait_mode};
 use ginnel_layout::line::PAGE;
 use ginnel_layout::record::{GRANULE, PAYLOAD_MAX, RecordHeader, round_up};
+use ginnel_layout::wait::WaitLine;
 use ginnel_sync::park::{self, Mode};
 
 pub use consumer::Consumer;
@@ -363,9 +365,11 @@ impl Lane {
         RecordHeader::from_bits(self.ring.header(place.offset).load(Acquire)) // E1
     }
 
-    /// Gives an end up in order: role, then the wake of whoever waits for it.
-    fn give_up(role: &AtomicU32, me: ParticipantId, peer_sleeps_on: &ginnel_layout::wait::WaitLine) {
-        let closed = Role { owner: Some(me), st: Role::CLOSED }.bits();
+    /// Gives an end up: role, then the wake of whoever waits for it. As DEAD of nobody, where a successor has
+    /// not yet got past what a dead one may have seen: the flag must outlive it.
+    fn give_up(role: &AtomicU32, me: ParticipantId, st: u32, peer_sleeps_on: &WaitLine) {
+        let owner = (st == Role::CLOSED).then_some(me);
+        let closed = Role { owner, st }.bits();
         // Only the holder or the recoverer of its death may write; the holder is alive here.
         let _ = role.compare_exchange(Role::held(me), closed, Release, Relaxed); // E3
         park::wake_all(peer_sleeps_on);

@@ -32,7 +32,7 @@ struct End {
     record: u64,
     /// Bytes of the message at the head.
     len: u64,
-    /// The message at the head may have been seen by a consumer that died.
+    /// The record at the head may have been seen by a consumer that died.
     seen_before: bool,
     poisoned: bool,
 }
@@ -161,7 +161,9 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         let control = self.end.lane.control();
-        Lane::give_up(&control.not_empty.role, self.me, &control.not_full);
+        // The next consumer must flag the message as well, if the dead one's is still unacknowledged.
+        let st = if self.end.seen_before { Role::DEAD } else { Role::CLOSED };
+        Lane::give_up(&control.not_empty.role, self.me, st, &control.not_full);
     }
 }
 
@@ -234,8 +236,9 @@ impl End {
         if self.head.index >= self.count {
             self.head = self.head.advance(self.record, self.lane.shape.size);
             self.count = 0;
+            // Not earlier: the dead one may have held a loan of every value of this record.
+            self.seen_before = false;
         }
-        self.seen_before = false;
         let control = self.lane.control();
         control.head.store(self.head.bits(), Release); // E2: the ACKNOWLEDGEMENT
         if self.lane.shape.mode != Mode::Spin {

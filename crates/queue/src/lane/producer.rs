@@ -198,7 +198,7 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         let control = self.end.lane.control();
-        Lane::give_up(&control.not_full.role, self.me, &control.not_empty);
+        Lane::give_up(&control.not_full.role, self.me, Role::CLOSED, &control.not_empty);
     }
 }
 
