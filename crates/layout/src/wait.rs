@@ -1,8 +1,8 @@
 //! The line a sleeper waits on.
 //!
 //! ```text
-//! byte 0    4     8      16   20    24 .. 128
-//!      seq  flag  stamp  cpu  role  reserved, zero
+//! byte 0    4     8      16   20    24    32 .. 128
+//!      seq  flag  stamp  cpu  role  mark  reserved, zero
 //! ```
 //!
 //! | field | written by | read by | after a crash |
@@ -10,6 +10,7 @@
 //! | seq | wakers, recovery (+1) | sleepers; the futex | a sleeper whose waker died is woken by recovery or by the end of its slice |
 //! | flag | sleeper 1, waker 0 | wakers after each commit | 1 for nobody: one futile wake |
 //! | stamp, cpu | wakers that are about to wake | the woken | hints; never trusted beyond what the sleeper saw itself |
+//! | mark | the sleeper, before it arms | wakers that see the flag | stale: one wake too early or too late, a slice at most |
 //! | role | the side that sleeps here (lane), recovery | the other side, at each commit | HELD(d) becomes DEAD |
 //!
 //! `role` stands here because the other side reads this line at each commit anyway, so learning that the
@@ -33,8 +34,10 @@ pub struct WaitLine {
     pub cpu: AtomicU32,
     /// Who holds the end that waits here, see [`crate::lane::Role`].
     pub role: AtomicU32,
+    /// From where on a wake is worth its price, see the user of the line (lane: a [`crate::lane::Cursor`]).
+    pub mark: AtomicU64,
     #[cfg(not(loom))]
-    reserved: [AtomicU64; 13],
+    reserved: [AtomicU64; 12],
 }
 
 #[cfg(not(loom))]
@@ -44,4 +47,5 @@ const _: () = {
     assert!(offset_of!(WaitLine, flag) == 4);
     assert!(offset_of!(WaitLine, stamp) == 8);
     assert!(offset_of!(WaitLine, role) == 20);
+    assert!(offset_of!(WaitLine, mark) == 24);
 };

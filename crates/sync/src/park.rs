@@ -488,8 +488,17 @@ fn wake_seen(_: &WaitLine, _: u64) -> Wake {
 /// leaves the sleeper to [`wake_all`] by recovery, or to the end of its slice.
 #[inline(always)]
 pub fn post(line: &WaitLine) {
+    post_when(line, || true);
+}
+
+/// [`post`], for a commit that may not be worth a wake yet: `worth` is asked only when somebody sleeps. If it says
+/// no, the sleeper stays announced, and a later post (or the end of its slice) wakes it.
+///
+/// A sleeper that waits for much and gets little at a time is then woken once instead of each time.
+#[inline(always)]
+pub fn post_when(line: &WaitLine, worth: impl FnOnce() -> bool) {
     fence(SeqCst); // E1
-    if line.flag.load(Relaxed) != 0 {
+    if line.flag.load(Relaxed) != 0 && worth() {
         wake(line);
     }
 }

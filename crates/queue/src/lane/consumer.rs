@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use ginnel_layout::atomic::Ordering::{Acquire, Release};
+use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release};
 use ginnel_layout::lane::{Cursor, Role};
 use ginnel_layout::record::{GRANULE, RecordHeader};
 use ginnel_layout::{Liveness, ParticipantId};
@@ -229,6 +229,14 @@ impl End {
         self.head.offset + self.lane.shape.room() + u64::from(self.head.index) * self.len
     }
 
+    /// Is there as much room as the sleeping producer asked for?
+    #[cold]
+    fn has_passed_the_mark(&self) -> bool {
+        let mark = Cursor::from_bits(self.lane.control().not_full.mark.load(Relaxed));
+        // An impossible mark is a broken peer's; waking it is always allowed.
+        mark.distance(self.head, self.lane.shape.size).is_some() || mark.offset >= self.lane.shape.size
+    }
+
     /// Acknowledges the next `taken` messages of the record at the head.
     #[inline(always)]
     fn release(&mut self, taken: u16) {
@@ -242,7 +250,7 @@ impl End {
         let control = self.lane.control();
         control.head.store(self.head.bits(), Release); // E2: the ACKNOWLEDGEMENT
         if self.lane.shape.mode != Mode::Spin {
-            park::post(&control.not_full);
+            park::post_when(&control.not_full, || self.has_passed_the_mark());
         }
     }
 }

@@ -146,6 +146,7 @@ impl Producer {
         let Self { end, waiter, .. } = self;
         let lane = end.lane;
         let shape = lane.shape;
+        lane.control().not_full.mark.store(end.mark_for(len).bits(), Relaxed);
         let mut polls = 0;
         let ready = || {
             polls += 1;
@@ -241,6 +242,18 @@ impl End {
         self.free = free;
         let fits = lane.shape.record_size(len) + GRANULE <= free;
         if fits { Ok(()) } else { Err(LaneError::WouldBlock) }
+    }
+
+    /// Where the consumer's head must be before a wake pays: half the ring free, or what the message needs.
+    ///
+    /// The consumer works the other half off while the wake is under way; were it woken at the first byte, each
+    /// message would cost a wake. If the consumer stops before that, the producer sees the room at the end of its
+    /// slice; if it drains the lane, it passes the mark.
+    fn mark_for(&self, len: u64) -> Cursor {
+        let size = self.lane.shape.size;
+        let wanted = (self.lane.shape.record_size(len) + GRANULE).max(size / 2).min(size);
+        let mark = self.tail.advance(wanted, size);
+        Cursor { lap: mark.lap.wrapping_sub(1), ..mark }
     }
 
     /// Room enough to stay away from the consumer's line for a while.
