@@ -203,6 +203,8 @@ pub(crate) fn recover(
     let held = has_bit(&entry.holders, d) || has_bit(&entry.second, d);
     if seen.st == st::LIVE && held {
         repair(entry); // I4
+        // For a scan that is under way, d's bit may be the reference that something else rested on (I3).
+        entry.state.fetch_add(ONE_VERSION, AcqRel); // E5
     }
     clear_bit(&entry.holders, d);
     clear_bit(&entry.second, d);

@@ -26,6 +26,8 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex as Private};
 use std::time::{Duration, Instant};
 
+use ginnel_layout::ParticipantId;
+use ginnel_layout::atomic::AtomicU32;
 use ginnel_layout::line::PAGE;
 use ginnel_sync::mutex::{self, Holder, LockError, Locked};
 use ginnel_sync::{Deadline, Mode, Waiter};
@@ -35,7 +37,7 @@ use crate::error::{Error, ErrorKind, Owner, Result};
 use crate::manager::{Manager, sealed};
 use crate::message::Plain;
 use crate::sweep::tag;
-use crate::words::{self, MUTEX_DATA_AT};
+use crate::words::{self, MUTEX_DATA_AT, MutexWords};
 
 /// Data of type `T` in shared memory, which one thread of one process may touch at a time.
 ///
@@ -54,6 +56,8 @@ use crate::words::{self, MUTEX_DATA_AT};
 /// ```
 pub struct Mutex<T> {
     object: ObjectRef,
+    me: ParticipantId,
+    words: NonNull<MutexWords>,
     data: NonNull<T>,
     /// What this handle has learned about waiting. Only a hint: a thread that finds it in use starts afresh.
     waiter: Private<Waiter>,
@@ -72,11 +76,8 @@ impl<T> fmt::Debug for Mutex<T> {
 
 impl<T> Clone for Mutex<T> {
     fn clone(&self) -> Self {
-        Self {
-            object: self.object.clone(),
-            data: self.data,
-            waiter: Private::new(Waiter::new(Mode::Adaptive)),
-        }
+        let waiter = Private::new(Waiter::new(Mode::Adaptive));
+        Self { object: self.object.clone(), me: self.me, words: self.words, data: self.data, waiter }
     }
 }
 
@@ -112,12 +113,12 @@ impl<T: Plain> Mutex<T> {
     /// Locks it if nobody holds it. Never waits.
     ///
     /// # Errors
-    /// As [`Mutex::lock`].
+    /// As [`Mutex::lock`], but for `Deadlock`: to a thread that holds it, it is taken.
     #[inline]
     pub fn try_lock(&self) -> Result<Option<MutexGuard<'_, T>>> {
         self.object.check_fork_fast()?;
         let me = self.holder();
-        match mutex::try_lock(&self.object.mutex_words()?.word, me) {
+        match mutex::try_lock(self.word(), me) {
             Ok(Some(locked)) => self.guard(locked).whole().map(Some),
             Ok(None) => Ok(None),
             Err(why) => Err(self.explain(why)),
@@ -157,18 +158,25 @@ impl<T: Plain> Mutex<T> {
     /// Who holds it now.
     #[must_use]
     pub fn owner(&self) -> Option<Owner> {
-        let holder = mutex::owner(&self.object.mutex_words().ok()?.word)?;
+        let holder = mutex::owner(self.word())?;
         self.object.arena().describe(holder.participant())
     }
 
+    #[inline(always)]
     fn holder(&self) -> Holder {
-        Holder::current(self.object.arena().segment().me())
+        Holder::current(self.me)
+    }
+
+    #[inline(always)]
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: I3; all atomics, so it may be shared with any process.
+        unsafe { &self.words.as_ref().word }
     }
 
     #[inline]
     fn lock_until(&self, deadline: Deadline) -> Result<MutexGuard<'_, T>> {
         self.object.check_fork_fast()?;
-        let word = &self.object.mutex_words()?.word;
+        let word = self.word();
         let me = self.holder();
         if let Ok(Some(locked)) = mutex::try_lock(word, me) {
             return Ok(self.guard(locked));
@@ -179,7 +187,7 @@ impl<T: Plain> Mutex<T> {
     #[cold]
     #[inline(never)]
     fn lock_slowly(&self, deadline: Deadline, me: Holder) -> Result<MutexGuard<'_, T>> {
-        let word = &self.object.mutex_words()?.word;
+        let word = self.word();
         let segment = self.object.arena().segment();
         let mut own = self.waiter.try_lock();
         let mut fresh = Waiter::new(Mode::Adaptive);
@@ -253,8 +261,8 @@ impl<T: Plain> Drop for MutexGuard<'_, T> {
         if self.mutex.object.is_forked() {
             return;
         }
-        if let (Some(locked), Ok(words)) = (self.locked.take(), self.mutex.object.mutex_words()) {
-            mutex::unlock(&words.word, locked, self.consistent);
+        if let Some(locked) = self.locked.take() {
+            mutex::unlock(self.mutex.word(), locked, self.consistent);
         }
     }
 }
@@ -299,7 +307,9 @@ impl<T: Plain> sealed::Sealed for Mutex<T> {
         let base = object.base(MUTEX_DATA_AT + size_of::<T>())?;
         // SAFETY: I3: inside the object, as `base` has checked.
         let data = unsafe { base.add(MUTEX_DATA_AT) }.cast::<T>();
-        Ok(Self { object, data, waiter: Private::new(Waiter::new(Mode::Adaptive)) })
+        let me = object.arena().segment().me();
+        let waiter = Private::new(Waiter::new(Mode::Adaptive));
+        Ok(Self { object, me, words: base.cast(), data, waiter })
     }
 
     fn object(&self) -> &ObjectRef {

@@ -40,13 +40,6 @@ impl ObjectRef {
         // SAFETY: I1, I3.
         Ok(unsafe { base.cast::<LaneControl>().as_ref() })
     }
-
-    /// The words of a mutex.
-    pub(crate) fn mutex_words(&self) -> Result<&MutexWords> {
-        let base = self.base(size_of::<MutexWords>())?;
-        // SAFETY: I1, I3.
-        Ok(unsafe { base.cast::<MutexWords>().as_ref() })
-    }
 }
 
 /// The control page of a lane that is being made.
