@@ -75,13 +75,6 @@ pub const fn is_published(word: u64) -> bool {
     word & VALID != 0
 }
 
-/// `bytes` rounded up to the granule.
-#[must_use]
-#[inline(always)]
-pub const fn round_up(bytes: u64) -> u64 {
-    (bytes + (GRANULE - 1)) & !(GRANULE - 1)
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;

@@ -57,10 +57,14 @@ struct Attached {
 }
 
 impl Attached {
-    /// Maps the ring of a lane object and checks its geometry.
-    fn new(object: ObjectRef) -> Result<(Self, Lane)> {
+    /// Maps the ring of a lane object and checks its geometry: it must be one for values of `size` bytes, aligned
+    /// to `align`. The entry said so as well, but the control page is another's memory.
+    fn new(object: ObjectRef, size: usize, align: usize) -> Result<(Self, Lane)> {
         let control = object.lane_control()?;
         let shape = Lane::shape_of(control).map_err(|_| object.corrupted("its geometry"))?;
+        if shape.value_size != size as u64 || shape.value_align as usize != align {
+            return Err(object.corrupted("its geometry"));
+        }
         let ring_pages = u32::try_from(shape.size / PAGE as u64).map_err(|_| object.corrupted("its size"))?;
         let first = object.first_page() + (RING_AT / PAGE as u64) as u32;
         if u64::from(object.pages()) * PAGE as u64 != RING_AT + shape.size {

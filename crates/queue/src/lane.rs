@@ -59,7 +59,7 @@ use ginnel_layout::atomic::AtomicU32;
 use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use ginnel_layout::lane::{Cursor, LaneControl, RING_MAX, Role, wait_mode};
 use ginnel_layout::line::PAGE;
-use ginnel_layout::record::{GRANULE, PAYLOAD_MAX, RecordHeader, round_up};
+use ginnel_layout::record::{GRANULE, PAYLOAD_MAX, RecordHeader};
 use ginnel_layout::wait::WaitLine;
 use ginnel_sync::park::{self, Mode};
 
@@ -155,8 +155,7 @@ impl Shape {
     /// Bytes a record of `len` bytes of payload takes.
     #[inline(always)]
     pub(crate) fn record_size(&self, len: u64) -> u64 {
-        let unit = self.room();
-        unit + ((round_up(len) + (unit - 1)) & !(unit - 1))
+        record_size(self.room(), len)
     }
 
     /// Longest payload that can ever be sent.
@@ -175,12 +174,20 @@ impl Shape {
     }
 }
 
+/// Bytes of a record whose header takes `unit` bytes, a power of two of at least a granule.
+#[inline(always)]
+fn record_size(unit: u64, len: u64) -> u64 {
+    unit + ((len + (unit - 1)) & !(unit - 1))
+}
+
 /// A lane in borrowed memory, its geometry checked and copied.
 #[derive(Clone, Copy)]
 pub struct Lane {
     control: NonNull<LaneControl>,
     ring: Ring,
     shape: Shape,
+    /// `shape.room()`, which the hot path asks for several times a message.
+    unit: u64,
 }
 
 #[allow(unsafe_code, reason = "the control page outlives the lane by the contract of from_raw")]
@@ -254,7 +261,13 @@ impl Lane {
     #[must_use]
     pub unsafe fn from_raw(control: NonNull<LaneControl>, ring: Ring, shape: Shape) -> Self {
         assert_eq!(ring.size(), shape.size, "a ring of another size than its lane");
-        Self { control, ring, shape }
+        Self { control, ring, shape, unit: shape.room() }
+    }
+
+    /// Bytes a record of `len` bytes of payload takes.
+    #[inline(always)]
+    fn record_size(&self, len: u64) -> u64 {
+        record_size(self.unit, len)
     }
 
     /// What was agreed.
@@ -268,8 +281,9 @@ impl Lane {
     /// # Errors
     /// `Taken` while a participant holds it (ask liveness, then try again); `Corrupted`.
     pub fn take_producer(self, me: ParticipantId) -> Result<Producer, LaneError> {
-        take(&self.control().not_full.role, me)?;
-        let tail = self.find_tail()?;
+        let role = &self.control().not_full.role;
+        let before = take(role, me)?;
+        let tail = self.find_tail().inspect_err(|_| put_back(role, me, before))?;
         Ok(Producer::new(self, me, tail))
     }
 
@@ -279,11 +293,9 @@ impl Lane {
     /// # Errors
     /// `Taken` while a participant holds it; `Corrupted`.
     pub fn take_consumer(self, me: ParticipantId) -> Result<Consumer, LaneError> {
-        let before = take(&self.control().not_empty.role, me)?;
-        let head = Cursor::from_bits(self.control().head.load(Acquire)); // E2
-        if head.offset >= self.shape.size {
-            return Err(LaneError::Corrupted);
-        }
+        let role = &self.control().not_empty.role;
+        let before = take(role, me)?;
+        let head = self.checked_head().inspect_err(|_| put_back(role, me, before))?;
         Ok(Consumer::new(self, me, head, before.st == Role::DEAD))
     }
 
@@ -313,56 +325,46 @@ impl Lane {
         park::wake_all(&control.not_full);
     }
 
-    /// Messages between two places, by walking the headers. Stops at the first word that is no header.
+    /// Messages from a place on, within `bytes` of it.
     pub(crate) fn count(&self, from: Cursor, bytes: u64) -> u64 {
-        let (mut place, mut walked, mut messages) = (from, 0, 0);
-        while walked < bytes {
-            let Some(header) = self.header_at(place) else { break };
-            let step = self.shape.record_size(u64::from(header.len));
-            messages += u64::from(header.count);
-            walked += step;
-            place = place.advance(step, self.shape.size);
-        }
-        messages.saturating_sub(u64::from(from.index))
+        self.walk(from, bytes).messages.saturating_sub(u64::from(from.index))
+    }
+
+    /// The acknowledged place, which must lie where a record can begin (I3).
+    fn checked_head(&self) -> Result<Cursor, LaneError> {
+        let head = Cursor::from_bits(self.control().head.load(Acquire)); // E2
+        let possible = head.offset < self.shape.size && head.offset.is_multiple_of(self.unit);
+        if possible { Ok(head) } else { Err(LaneError::Corrupted) }
     }
 
     /// The place of the first header that is zero: where a successor of the producer goes on (I1).
     fn find_tail(&self) -> Result<Cursor, LaneError> {
         let size = self.shape.size;
-        let head = Cursor::from_bits(self.control().head.load(Acquire)); // E2
-        let mut tail = Cursor { index: 0, ..Cursor::from_bits(self.control().tail.load(Acquire)) }; // E4
-        let Some(mut used) = (Cursor { index: 0, ..head }).distance(tail, size) else {
-            // The hint lags behind the acknowledgement by the batch that was committed and taken: start
-            // from the acknowledgement, which lies on a header as well.
-            return self.walk_from(Cursor { index: 0, ..head });
+        let head = Cursor { index: 0, ..self.checked_head()? };
+        let hint = Cursor { index: 0, ..Cursor::from_bits(self.control().tail.load(Acquire)) }; // E4
+        // Where the hint lags behind the acknowledgement (by the batch that was committed and taken meanwhile),
+        // the walk starts from the acknowledgement, which lies on a header as well.
+        let (start, used) = match head.distance(hint, size) {
+            Some(used) if hint.offset.is_multiple_of(self.unit) => (hint, used),
+            _ => (head, 0),
         };
-        while let Some(header) = self.header_at(tail) {
-            let step = self.shape.record_size(u64::from(header.len));
-            used += step;
-            if used > size - GRANULE {
-                return Err(LaneError::Corrupted);
-            }
-            tail = tail.advance(step, size);
-        }
-        Ok(tail)
+        let walk = self.walk(start, (size - GRANULE).saturating_sub(used));
+        if walk.overran { Err(LaneError::Corrupted) } else { Ok(walk.end) }
     }
 
-    fn walk_from(&self, mut place: Cursor) -> Result<Cursor, LaneError> {
-        let mut used = 0;
-        while let Some(header) = self.header_at(place) {
-            let step = self.shape.record_size(u64::from(header.len));
-            used += step;
-            if used > self.shape.size - GRANULE {
-                return Err(LaneError::Corrupted);
+    /// Walks the published records from `place` on, over at most `room` bytes of them: at most the ring.
+    fn walk(&self, mut place: Cursor, room: u64) -> Walk {
+        let (mut walked, mut messages) = (0, 0);
+        // E1
+        while let Some(header) = RecordHeader::from_bits(self.ring.header(place.offset).load(Acquire)) {
+            walked += self.record_size(u64::from(header.len));
+            if walked > room {
+                return Walk { end: place, messages, overran: true };
             }
-            place = place.advance(step, self.shape.size);
+            messages += u64::from(header.count);
+            place = place.advance(self.record_size(u64::from(header.len)), self.shape.size);
         }
-        Ok(place)
-    }
-
-    /// The header at a place, if one is published there and possible.
-    fn header_at(&self, place: Cursor) -> Option<RecordHeader> {
-        RecordHeader::from_bits(self.ring.header(place.offset).load(Acquire)) // E1
+        Walk { end: place, messages, overran: false }
     }
 
     /// Gives an end up: role, then the wake of whoever waits for it. As DEAD of nobody, where a successor has
@@ -374,6 +376,14 @@ impl Lane {
         let _ = role.compare_exchange(Role::held(me), closed, Release, Relaxed); // E3
         park::wake_all(peer_sleeps_on);
     }
+}
+
+/// What a walk over the headers found.
+struct Walk {
+    /// The first place without a record, or the one whose record would overrun.
+    end: Cursor,
+    messages: u64,
+    overran: bool,
 }
 
 /// CAS a role word to HELD(me). Gives what it was before.
@@ -392,4 +402,9 @@ fn take(role: &AtomicU32, me: ParticipantId) -> Result<Role, LaneError> {
             _ => return Err(LaneError::Corrupted),
         }
     }
+}
+
+/// Undoes [`take`], where the lane turned out to be corrupted.
+fn put_back(role: &AtomicU32, me: ParticipantId, before: Role) {
+    let _ = role.compare_exchange(Role::held(me), before.bits(), Release, Relaxed); // E4
 }

@@ -237,15 +237,15 @@ fn take<E>(attached: &Attached, lane: &Lane, take: impl Fn(Lane) -> Result<E, La
     .map_err(|why| attached.explain(why))
 }
 
-fn take_producer<T: ?Sized>(object: ObjectRef) -> Result<Producer<T>> {
-    let (attached, lane) = Attached::new(object)?;
+fn take_producer<T: Payload + ?Sized>(object: ObjectRef) -> Result<Producer<T>> {
+    let (attached, lane) = Attached::new(object, T::SIZE, T::ALIGN)?;
     let me = attached.object.arena().segment().me();
     let end = take(&attached, &lane, |lane| lane.take_producer(me))?;
     Ok(Producer::new(end, attached))
 }
 
-fn take_consumer<T: ?Sized>(object: ObjectRef) -> Result<Consumer<T>> {
-    let (attached, lane) = Attached::new(object)?;
+fn take_consumer<T: Payload + ?Sized>(object: ObjectRef) -> Result<Consumer<T>> {
+    let (attached, lane) = Attached::new(object, T::SIZE, T::ALIGN)?;
     let me = attached.object.arena().segment().me();
     let end = take(&attached, &lane, |lane| lane.take_consumer(me))?;
     Ok(Consumer::new(end, attached))

@@ -191,7 +191,7 @@ impl End {
             _ => (0, false),
         };
         let header = RecordHeader::from_bits(word);
-        let record = shape.record_size(header.map_or(0, |header| u64::from(header.len)));
+        let record = self.lane.record_size(header.map_or(0, |header| u64::from(header.len)));
         if !fits || record + GRANULE > shape.size || self.poisoned {
             self.poisoned = true;
             return false;
@@ -226,7 +226,7 @@ impl End {
 
     #[inline(always)]
     fn payload_at(&self) -> u64 {
-        self.head.offset + self.lane.shape.room() + u64::from(self.head.index) * self.len
+        self.head.offset + self.lane.unit + u64::from(self.head.index) * self.len
     }
 
     /// Is there as much room as the sleeping producer asked for?

@@ -96,9 +96,9 @@ impl Producer {
         let Some(first) = messages.first() else { return Ok(0) };
         self.end.make_room(first.len() as u64)?;
         self.end.write(0, first);
-        let (mut at, mut sent) = (self.end.lane.shape.record_size(first.len() as u64), 1);
+        let (mut at, mut sent) = (self.end.lane.record_size(first.len() as u64), 1);
         for message in &messages[1..] {
-            let step = self.end.lane.shape.record_size(message.len() as u64);
+            let step = self.end.lane.record_size(message.len() as u64);
             if message.len() as u64 > self.end.lane.shape.len_max() || at + step + GRANULE > self.end.free {
                 break;
             }
@@ -128,7 +128,7 @@ impl Producer {
     /// Unless [`Producer::has_room`] or [`Producer::wait_for_room`] said so for this length before.
     #[inline(always)]
     pub fn claim(&mut self, len: u64) -> Claim<'_> {
-        assert!(self.end.lane.shape.record_size(len) + GRANULE <= self.end.free, "claimed without room");
+        assert!(self.end.lane.record_size(len) + GRANULE <= self.end.free, "claimed without room");
         Claim { end: &mut self.end, len }
     }
 
@@ -209,7 +209,7 @@ impl End {
     fn make_room(&mut self, len: u64) -> Result<(), LaneError> {
         let gone = Role::is_gone(self.lane.control().not_empty.role.load(Relaxed));
         // `free` is zero in a poisoned end, so one comparison guards both.
-        if gone || self.lane.shape.record_size(len) + GRANULE > self.free {
+        if gone || self.lane.record_size(len) + GRANULE > self.free {
             return self.make_room_slowly(len);
         }
         Ok(())
@@ -240,7 +240,7 @@ impl End {
             return Err(LaneError::Corrupted);
         };
         self.free = free;
-        let fits = lane.shape.record_size(len) + GRANULE <= free;
+        let fits = lane.record_size(len) + GRANULE <= free;
         if fits { Ok(()) } else { Err(LaneError::WouldBlock) }
     }
 
@@ -251,7 +251,7 @@ impl End {
     /// slice; if it drains the lane, it passes the mark.
     fn mark_for(&self, len: u64) -> Cursor {
         let size = self.lane.shape.size;
-        let wanted = (self.lane.shape.record_size(len) + GRANULE).max(size / 2).min(size);
+        let wanted = (self.lane.record_size(len) + GRANULE).max(size / 2).min(size);
         let mark = self.tail.advance(wanted, size);
         Cursor { lap: mark.lap.wrapping_sub(1), ..mark }
     }
@@ -295,12 +295,12 @@ impl End {
     /// Writes the payload of the record `at` bytes behind the tail.
     #[inline(always)]
     fn write(&self, at: u64, bytes: &[u8]) {
-        self.lane.ring.write(self.tail.offset + at + self.lane.shape.room(), bytes);
+        self.lane.ring.write(self.tail.offset + at + self.lane.unit, bytes);
     }
 
     #[inline(always)]
     fn commit(&mut self, header: RecordHeader, len: u64) {
-        self.publish(header, self.lane.shape.record_size(len));
+        self.publish(header, self.lane.record_size(len));
     }
 
     /// Steps 2, 3, 4 and the wake: everything up to `bytes` behind the tail becomes visible at once.
@@ -336,14 +336,14 @@ impl Claim<'_> {
     #[inline(always)]
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.end.lane.ring.slice(self.end.tail.offset + self.end.lane.shape.room(), self.len)
+        self.end.lane.ring.slice(self.end.tail.offset + self.end.lane.unit, self.len)
     }
 
     /// Where the message is to be written. Holds old bytes.
     #[cfg(not(loom))]
     #[inline(always)]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.end.lane.ring.slice_mut(self.end.tail.offset + self.end.lane.shape.room(), self.len)
+        self.end.lane.ring.slice_mut(self.end.tail.offset + self.end.lane.unit, self.len)
     }
 
     /// Sends the first `len` bytes of it, at most what was claimed.
