@@ -1,0 +1,232 @@
+//! One process, one instruction at a time.
+//!
+//! A [`Tracee`] is a forked child that prepares itself (attaches, takes its roles), stops at its first mark, runs one
+//! operation and stops at its second mark. Between the marks the tracer moves it by single steps, or from system call
+//! to system call, and may kill it or let it go on at any place.
+//!
+//! A [`Place`] is told by windows: window `w` begins when the `w`-th system call of the operation has returned (window
+//! 0 at the first mark) and ends in front of the next one. A step within a window is one instruction; a `rep`
+//! instruction counts once per repetition, as the processor traps there. To reach window `w` costs two stops a system
+//! call, so the far end of a long operation is near.
+//!
+//! A step costs two context switches: about 22 us where tracer and child share a core and four times that where they
+//! do not, so the caller pins itself first.
+
+use std::fmt;
+use std::io;
+
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid};
+
+use crate::child::{Child, Exit, fork_child};
+
+/// A place in an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place {
+    /// System calls of the operation that have returned.
+    pub window: usize,
+    /// Instructions since then.
+    pub step: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "instruction {} after system call {}", self.step, self.window)
+    }
+}
+
+/// Where a move led.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// Still in the operation.
+    Inside,
+    /// At the second mark: the operation is over.
+    Over,
+}
+
+/// The two marks of a traced child.
+#[derive(Debug)]
+pub struct Marks(Pid);
+
+impl Marks {
+    /// The operation begins.
+    ///
+    /// # Panics
+    /// When the process cannot stop itself.
+    #[inline(never)]
+    pub fn begin(&self) {
+        kill(self.0, Signal::SIGSTOP).expect("a process may stop itself");
+    }
+
+    /// The operation is over. What it returned must be stored before.
+    ///
+    /// # Panics
+    /// When the process cannot stop itself.
+    #[inline(never)]
+    pub fn end(&self) {
+        kill(self.0, Signal::SIGSTOP).expect("a process may stop itself");
+    }
+}
+
+/// A child under the tracer's hand. Killed and reaped on drop.
+#[derive(Debug)]
+pub struct Tracee {
+    child: Child,
+    place: Place,
+}
+
+impl Tracee {
+    /// Forks a child that runs `body` up to its first mark.
+    ///
+    /// # Errors
+    /// When the fork fails, or the child ends before its first mark.
+    pub fn start(body: impl FnOnce(&Marks)) -> io::Result<Self> {
+        let child = fork_child(|| {
+            ptrace::traceme().expect("a fresh child has no tracer");
+            body(&Marks(getpid()));
+        })?;
+        let tracee = Self { child, place: Place::default() };
+        loop {
+            match tracee.wait()? {
+                Stop::Mark => break,
+                // Its own children end while it prepares itself.
+                Stop::Hit(Signal::SIGCHLD) => ptrace::cont(tracee.pid(), Signal::SIGCHLD)?,
+                stop => {
+                    return Err(io::Error::other(format!(
+                        "the child did not reach its first mark: {stop:?}"
+                    )));
+                }
+            }
+        }
+        ptrace::setoptions(tracee.pid(), Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_EXITKILL)?;
+        Ok(tracee)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Executes one instruction; a system call counts as one, and opens the next window.
+    ///
+    /// # Errors
+    /// When the child ends or is hit by a signal, which is a fault of the operation.
+    pub fn step(&mut self) -> io::Result<Moved> {
+        let opens = self.at_system_call()?;
+        ptrace::step(self.pid(), None)?;
+        match self.wait()? {
+            Stop::Trap if opens => self.place = Place { window: self.place.window + 1, step: 0 },
+            Stop::Trap => self.place.step += 1,
+            Stop::Mark => return Ok(Moved::Over),
+            stop => return Err(self.fault(stop)),
+        }
+        Ok(Moved::Inside)
+    }
+
+    /// Runs to `place`, or to the end of the operation if it comes first. If a window turns out shorter than the
+    /// place asked for, it stops in front of the system call that ends it.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn run_to(&mut self, place: Place) -> io::Result<Moved> {
+        while self.place.window < place.window {
+            if self.pass_system_call()? == Moved::Over {
+                return Ok(Moved::Over);
+            }
+        }
+        while self.place.step < place.step && !self.at_system_call()? {
+            if self.step()? == Moved::Over {
+                return Ok(Moved::Over);
+            }
+        }
+        Ok(Moved::Inside)
+    }
+
+    /// Lets it go on to the end of the operation, at full speed.
+    ///
+    /// # Errors
+    /// When it ends or is hit by a signal.
+    pub fn finish(&mut self) -> io::Result<()> {
+        ptrace::cont(self.pid(), None)?;
+        match self.wait()? {
+            Stop::Mark => Ok(()),
+            stop => Err(self.fault(stop)),
+        }
+    }
+
+    /// SIGKILL, and waits until nothing of it is left.
+    ///
+    /// # Errors
+    /// When it did not die of that.
+    pub fn kill(mut self) -> io::Result<()> {
+        match self.child.kill()? {
+            Exit::KILLED => Ok(()),
+            exit => Err(io::Error::other(format!("the child ended with {exit} before it was killed"))),
+        }
+    }
+
+    /// Whether the next instruction is a system call.
+    ///
+    /// # Errors
+    /// When the child cannot be looked at.
+    pub fn at_system_call(&self) -> io::Result<bool> {
+        let at = ptrace::syscall_info(self.pid())?.instruction_pointer;
+        // At the very end of a mapping a whole word cannot be read; no system call of a C library stands there.
+        let code = ptrace::read(self.pid(), at as ptrace::AddressType).unwrap_or_default();
+        Ok(if cfg!(target_arch = "x86_64") {
+            code & 0xffff == 0x050f
+        } else {
+            code & 0xffff_ffff == 0xd400_0001
+        })
+    }
+
+    /// From anywhere in a window to the beginning of the next.
+    fn pass_system_call(&mut self) -> io::Result<Moved> {
+        for _ in ["entry", "return"] {
+            ptrace::syscall(self.pid(), None)?;
+            match self.wait()? {
+                Stop::SystemCall => {}
+                Stop::Mark => return Ok(Moved::Over),
+                stop => return Err(self.fault(stop)),
+            }
+        }
+        // The second mark is itself a system call, and the stop it causes comes after its return.
+        self.place = Place { window: self.place.window + 1, step: 0 };
+        Ok(Moved::Inside)
+    }
+
+    fn pid(&self) -> Pid {
+        self.child.pid()
+    }
+
+    fn wait(&self) -> io::Result<Stop> {
+        loop {
+            return Ok(match waitpid(self.pid(), None) {
+                Ok(WaitStatus::Stopped(_, Signal::SIGTRAP)) => Stop::Trap,
+                Ok(WaitStatus::Stopped(_, Signal::SIGSTOP)) => Stop::Mark,
+                Ok(WaitStatus::Stopped(_, signal)) => Stop::Hit(signal),
+                Ok(WaitStatus::PtraceSyscall(_)) => Stop::SystemCall,
+                Ok(other) => Stop::Other(other),
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            });
+        }
+    }
+
+    fn fault(&self, stop: Stop) -> io::Error {
+        io::Error::other(format!("the operation did not come through: {stop:?} near {}", self.place))
+    }
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "the contents are for the message of a fault")]
+enum Stop {
+    Trap,
+    SystemCall,
+    Mark,
+    Hit(Signal),
+    Other(WaitStatus),
+}

@@ -1,0 +1,287 @@
+//! A kill at every place of an operation.
+//!
+//! A [`Subject`] says how to make a fresh world, what the victim does in it, and what must hold once the victim is dead.
+//! [`sweep`] first scouts: one run in single steps that notes how long each window is and after which steps the shared
+//! memory changed. Then it makes one trial a place: fresh world, fresh child, run there, SIGKILL, check. The place
+//! after the last instruction is always tried too.
+//!
+//! Which places, the [`Plan`] says. [`Plan::full`] takes every instruction, except that a window longer than its limit
+//! is thinned to the places where a survivor could see a difference (the state of the shared memory changed with the
+//! last step) and an even sample of the others: two places of one window between which no shared word changed and no
+//! system call ran look the same to everybody who survives. [`Plan::short`] thins all windows that way.
+//!
+//! Runs need not be identical. If a run ends before it reaches its place, the trial is one of a kill after the end.
+
+use std::fmt;
+use std::io;
+
+use crate::scratch::View;
+use crate::step::{Marks, Moved, Place, Tracee};
+
+/// Which places of an operation are tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Windows of at most this many instructions are tried at every one.
+    pub every_up_to: usize,
+    /// In longer windows, how many places are tried besides those after a change.
+    pub sample: usize,
+    /// Added to the places of a sample, so that repeated runs look elsewhere.
+    pub seed: u64,
+}
+
+/// Most single steps that the sample of one window may cost, about 20 s: the longest windows get a smaller one.
+const STEPS_MOST: usize = 1_000_000;
+
+impl Plan {
+    /// Every instruction of every window up to 1500 instructions.
+    #[must_use]
+    pub const fn full() -> Self {
+        Self { every_up_to: 1500, sample: 300, seed: 0 }
+    }
+
+    /// The places after a change, and a few others.
+    #[must_use]
+    pub const fn short() -> Self {
+        Self { every_up_to: 6, sample: 3, seed: 0 }
+    }
+
+    fn places(&self, scouted: &[Window]) -> Vec<Place> {
+        let mut places = Vec::new();
+        for (number, window) in scouted.iter().enumerate() {
+            let mut steps: Vec<usize> = if window.length <= self.every_up_to {
+                (0..=window.length).collect()
+            } else {
+                let sample = self.sample.min(2 * STEPS_MOST / window.length);
+                let stride = window.length.div_ceil(sample.max(2));
+                let first = self.seed as usize % stride;
+                let sample = (first..window.length).step_by(stride);
+                sample.chain(window.changes.iter().copied()).chain([0, window.length]).collect()
+            };
+            steps.sort_unstable();
+            steps.dedup();
+            places.extend(steps.into_iter().map(|step| Place { window: number, step }));
+        }
+        places
+    }
+}
+
+/// What one window of the scout's run looked like.
+#[derive(Debug, Default)]
+struct Window {
+    /// Instructions up to the system call that ends it, without that one.
+    length: usize,
+    /// Steps after which the shared memory was another.
+    changes: Vec<usize>,
+}
+
+type Setup<'a, W> = Box<dyn FnMut() -> Result<W, String> + 'a>;
+type Look<'a, W> = Box<dyn Fn(&W) -> Option<View> + 'a>;
+type Victim<'a, W> = Box<dyn Fn(&W, &Marks) + 'a>;
+type Check<'a, W> = Box<dyn FnMut(W, Moved) -> Result<(), String> + 'a>;
+
+/// An operation to be interrupted. `W` is what one trial needs and leaves.
+pub struct Subject<'a, W> {
+    /// Makes a fresh world.
+    pub setup: Setup<'a, W>,
+    /// The memory whose changes the scout notes; `None`: it notes no changes.
+    pub view: Look<'a, W>,
+    /// The victim: prepares itself, marks the beginning, runs the operation, marks the end.
+    pub victim: Victim<'a, W>,
+    /// Recovers as a survivor would, and compares. [`Moved::Over`]: the operation had come to its end.
+    pub check: Check<'a, W>,
+}
+
+impl<W> fmt::Debug for Subject<'_, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subject").finish_non_exhaustive()
+    }
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Kills, each with its check.
+    pub trials: usize,
+    /// Instructions of the operation.
+    pub instructions: usize,
+    /// System calls of the operation.
+    pub system_calls: usize,
+    /// States of the shared memory that the operation went through.
+    pub states: usize,
+}
+
+impl Report {
+    fn of(scouted: &[Window]) -> Self {
+        Self {
+            trials: 0,
+            instructions: scouted.iter().map(|window| window.length).sum(),
+            // The marks are system calls of the harness; the second opens a window of its own.
+            system_calls: scouted.len().saturating_sub(2),
+            states: 1 + scouted.iter().map(|window| window.changes.len()).sum::<usize>(),
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            trials: self.trials + other.trials,
+            instructions: self.instructions + other.instructions,
+            system_calls: self.system_calls + other.system_calls,
+            states: self.states + other.states,
+        }
+    }
+}
+
+/// Why a sweep failed.
+#[derive(Debug)]
+pub struct Fault {
+    /// Where the victim was killed; `None` where no trial came that far.
+    pub place: Option<Place>,
+    /// What was wrong.
+    pub what: String,
+    /// Trials before it that were in order.
+    pub trials: usize,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Some(place) => write!(f, "killed at {place}: {}", self.what),
+            None => write!(f, "{}", self.what),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Kills the victim at each place of the plan.
+///
+/// The calling process has to be allowed to fork (see [`crate::child`]) and should be pinned. `progress` hears of every
+/// trial: how many are done, of how many.
+///
+/// # Errors
+/// The first place at which a check failed, or the trial could not be made.
+pub fn sweep<W>(
+    plan: &Plan,
+    subject: &mut Subject<'_, W>,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Report, Fault> {
+    let scouted = scout(subject).map_err(|what| Fault { place: None, what, trials: 0 })?;
+    let places = plan.places(&scouted);
+    let mut report = Report::of(&scouted);
+    for place in places.iter().copied().map(Some).chain([None]) {
+        progress(report.trials, places.len() + 1);
+        trial(subject, place).map_err(|what| Fault { place, what, trials: report.trials })?;
+        report.trials += 1;
+    }
+    Ok(report)
+}
+
+/// One trial: killed at `place`, or after the end.
+fn trial<W>(subject: &mut Subject<'_, W>, place: Option<Place>) -> Result<(), String> {
+    let world = (subject.setup)()?;
+    let moved = interrupt(&world, &subject.victim, place).map_err(|error| error.to_string())?;
+    (subject.check)(world, moved)
+}
+
+fn interrupt<W>(world: &W, victim: impl Fn(&W, &Marks), place: Option<Place>) -> io::Result<Moved> {
+    let mut tracee = Tracee::start(|marks| victim(world, marks))?;
+    let moved = match place {
+        Some(place) => tracee.run_to(place)?,
+        None => {
+            tracee.finish()?;
+            Moved::Over
+        }
+    };
+    tracee.kill()?;
+    Ok(moved)
+}
+
+/// Steps through the whole operation once.
+fn scout<W>(subject: &mut Subject<'_, W>) -> Result<Vec<Window>, String> {
+    let world = (subject.setup)()?;
+    let view = (subject.view)(&world);
+    let windows = walk(&world, &subject.victim, view.as_ref()).map_err(|error| error.to_string())?;
+    // The world of a run that came to its end must be in order too, or no trial means anything.
+    (subject.check)(world, Moved::Over).map_err(|what| format!("without any kill: {what}"))?;
+    Ok(windows)
+}
+
+fn walk<W>(world: &W, victim: impl Fn(&W, &Marks), view: Option<&View>) -> io::Result<Vec<Window>> {
+    let mut tracee = Tracee::start(|marks| victim(world, marks))?;
+    let look = || view.map_or(0, View::fingerprint);
+    let (mut windows, mut seen) = (vec![Window::default()], look());
+    while tracee.step()? == Moved::Inside {
+        let Place { window, step } = tracee.place();
+        if window == windows.len() {
+            windows.push(Window::default());
+        }
+        let now = look();
+        let this = &mut windows[window];
+        this.length = step;
+        if now != seen {
+            this.changes.push(step);
+            seen = now;
+        }
+    }
+    tracee.kill()?;
+    Ok(windows)
+}
+
+/// Lets a peer run while the victim stands at each place of the plan, and the victim go on afterwards.
+///
+/// `peer` works on the world while the victim stands still; `check` sees the world after the victim's end. This is every
+/// schedule with a single preemption, on the real code.
+///
+/// # Errors
+/// As [`sweep`].
+pub fn preempt<W>(
+    plan: &Plan,
+    subject: &mut Subject<'_, W>,
+    mut peer: impl FnMut(&mut W) -> Result<(), String>,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Report, Fault> {
+    let scouted = scout(subject).map_err(|what| Fault { place: None, what, trials: 0 })?;
+    let places = plan.places(&scouted);
+    let mut report = Report::of(&scouted);
+    for place in places.iter().copied() {
+        progress(report.trials, places.len());
+        let fault = |what| Fault { place: Some(place), what, trials: report.trials };
+        let mut world = (subject.setup)().map_err(fault)?;
+        let text = |error: io::Error| fault(error.to_string());
+        let mut tracee = Tracee::start(|marks| (subject.victim)(&world, marks)).map_err(text)?;
+        let moved = tracee.run_to(place).map_err(text)?;
+        peer(&mut world).map_err(fault)?;
+        if moved == Moved::Inside {
+            tracee.finish().map_err(text)?;
+        }
+        tracee.kill().map_err(text)?;
+        (subject.check)(world, Moved::Over).map_err(fault)?;
+        report.trials += 1;
+    }
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn windows() -> Vec<Window> {
+        vec![Window { length: 3, changes: vec![2] }, Window { length: 1000, changes: vec![501, 777] }]
+    }
+
+    #[test]
+    fn a_short_window_is_tried_at_every_step() {
+        let places = Plan { every_up_to: 3, sample: 1, seed: 0 }.places(&windows());
+        let first: Vec<usize> = places.iter().filter(|p| p.window == 0).map(|p| p.step).collect();
+        assert_eq!(first, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_long_window_keeps_its_ends_and_its_changes() {
+        let places = Plan { every_up_to: 3, sample: 2, seed: 100 }.places(&windows());
+        let second: Vec<usize> = places.iter().filter(|p| p.window == 1).map(|p| p.step).collect();
+        assert_eq!(second, [0, 100, 501, 600, 777, 1000]);
+    }
+}
