@@ -1,0 +1,93 @@
+//! Every operation, interrupted by SIGKILL after each of its instructions.
+//!
+//! A [`Target`] is one operation in several states of the world. Its check recovers as a survivor would and compares
+//! with the row of the crash table, exactly: what may have been sent, acknowledged or held at that instruction, and
+//! nothing else; then full capacity, all participants' places, no object and no page left.
+
+mod control;
+mod lane;
+mod mutex;
+mod segment;
+
+use ginnel_testkit::sweep::{Fault, Plan, Report, Subject, sweep};
+
+/// Hears how far a target is: trials done, of how many.
+pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
+
+/// An operation, in all its states.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// How it is called on the command line.
+    pub name: &'static str,
+    /// What is interrupted.
+    pub what: &'static str,
+    /// A broken one, which shows that the harness sees damage: it must fail.
+    pub must_fail: bool,
+    run: fn(&Plan, Progress<'_>) -> Result<Report, Fault>,
+}
+
+impl Target {
+    const fn new(
+        name: &'static str,
+        what: &'static str,
+        run: fn(&Plan, Progress<'_>) -> Result<Report, Fault>,
+    ) -> Self {
+        Self { name, what, must_fail: false, run }
+    }
+
+    const fn broken(self) -> Self {
+        Self { must_fail: true, ..self }
+    }
+
+    /// Runs all its states, in a process with one thread.
+    ///
+    /// # Errors
+    /// The first place where the comparison failed. For a broken target that is what has to happen.
+    pub fn run(&self, plan: &Plan, progress: Progress<'_>) -> Result<Report, Fault> {
+        (self.run)(plan, progress)
+    }
+}
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target::new("send", "send one message; the lane empty, filled, full, at its seam", lane::send),
+    Target::new("send-many", "send 3 and 32 messages at once, with room for all or some", lane::send_many),
+    Target::new("recv", "receive one message by copy", lane::recv),
+    Target::new("recv-many", "receive up to 8 messages by copy, single ones and batches", lane::recv_many),
+    Target::new("claim-commit", "write a message in place and commit it", lane::claim_commit),
+    Target::new("claim-abort", "write a message in place and drop it", lane::claim_abort),
+    Target::new("loan-release", "read a message in place and release it", lane::loan_release),
+    Target::new("recv-asleep", "wait for a message that does not come", lane::recv_asleep),
+    Target::new("take-ends", "take the end of a lane by its name", lane::take_ends),
+    Target::new("lock", "lock a free mutex", mutex::lock),
+    Target::new("lock-asleep", "wait for a mutex that another holds", mutex::lock_asleep),
+    Target::new("unlock", "unlock a mutex after a change", mutex::unlock),
+    Target::new("lock-or-repair", "repair what a dead holder left", mutex::lock_or_repair),
+    Target::new("create", "make a named object", segment::create),
+    Target::new("release", "drop the last handle of an object without a name", segment::release),
+    Target::new("attach", "attach to a segment", segment::attach),
+    Target::new("detach", "detach, with an end and objects in hand", segment::detach),
+    Target::new("recover", "recover a dead one that held a lock, an end and an object", segment::recover),
+    Target::new("create-named", "make a segment with a name", segment::create_named),
+    Target::new("remove-stale", "remove a named segment that nobody has", segment::remove_stale),
+    Target::new("control-right", "the harness's own lane, in the right order", control::right),
+    Target::new("control-broken", "the same lane, committing before it writes", control::broken).broken(),
+];
+
+/// Runs one subject after the other and adds up.
+fn all<W>(
+    plan: &Plan,
+    progress: Progress<'_>,
+    subjects: impl IntoIterator<Item = (String, Subject<'static, W>)>,
+) -> Result<Report, Fault> {
+    let mut total = Report::default();
+    for (state, mut subject) in subjects {
+        let report = sweep(plan, &mut subject, &mut *progress).map_err(|mut fault| {
+            fault.what = format!("{state}: {}", fault.what);
+            fault.trials += total.trials;
+            fault
+        })?;
+        total = total.and(report);
+    }
+    Ok(total)
+}
