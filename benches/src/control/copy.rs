@@ -1,0 +1,134 @@
+//! `limit-copy`: how fast bytes go from one process to the other when one copies in while the other copies
+//! out. A few chunks in a ring small enough for the second-level cache, two positions, nothing else. Both
+//! sides have a private buffer: the producer writes its message there, the consumer checks it there.
+//!
+//! Invariants as in [`index`](super::index), with chunks in place of messages:
+//! - I1: `head <= tail <= head + CHUNKS`; chunk `p % CHUNKS` is the consumer's for `head <= p < tail`, else the producer's.
+//! - I2: a chunk changes hands by a release store of a position and an acquire load of it.
+//! - I3: the region outlives both ends, which borrow it; `CHUNKS` chunks of `CHUNK_WORDS` words begin at its page 1.
+#![allow(unsafe_code, reason = "chunks are memory that belongs to one end at a time")]
+
+use std::ptr::NonNull;
+
+use ginnel_layout::atomic::{AtomicU64, Ordering, spin_loop};
+use ginnel_layout::line::{LINE, PAGE};
+
+use crate::fault::Fault;
+use crate::memory::Region;
+use crate::payload::{Checker, Dynamic, Size, Stop, Writer};
+use crate::transport::{Consumer, Producer, Transport};
+
+/// Words of a chunk: 32 KiB, large enough that the positions cost nothing.
+const CHUNK_WORDS: usize = 4096;
+/// Chunks of the ring: 256 KiB, well inside a second-level cache.
+const CHUNKS: usize = 8;
+
+/// The ring of chunks.
+#[derive(Debug)]
+pub struct Copy {
+    region: Region,
+    size: Dynamic,
+}
+
+impl Copy {
+    /// An empty ring, for messages of `words` words.
+    ///
+    /// # Errors
+    /// Where there is no memory.
+    pub fn new(words: usize) -> Result<Self, Fault> {
+        Ok(Self { region: Region::new(PAGE + CHUNKS * CHUNK_WORDS * 8)?, size: Dynamic(words) })
+    }
+
+    fn end(&self) -> CopyEnd<'_> {
+        CopyEnd {
+            tail: self.region.word64(0),
+            head: self.region.word64(LINE),
+            chunks: self.region.words(PAGE, CHUNKS * CHUNK_WORDS),
+            own: 0,
+            other: 0,
+            private: vec![0; self.size.words()],
+        }
+    }
+}
+
+impl Transport for Copy {
+    type Size = Dynamic;
+    type Producer<'a> = CopyEnd<'a>;
+    type Consumer<'a> = CopyEnd<'a>;
+
+    fn size(&self) -> Dynamic {
+        self.size
+    }
+
+    fn producer(&self) -> Result<CopyEnd<'_>, Fault> {
+        Ok(self.end())
+    }
+
+    fn consumer(&self) -> Result<CopyEnd<'_>, Fault> {
+        Ok(self.end())
+    }
+}
+
+/// Either end. `own` is exact, `other` may lag behind the other end's position.
+#[derive(Debug)]
+pub struct CopyEnd<'a> {
+    tail: &'a AtomicU64,
+    head: &'a AtomicU64,
+    chunks: NonNull<u64>,
+    own: u64,
+    other: u64,
+    private: Vec<u64>,
+}
+
+impl CopyEnd<'_> {
+    #[inline(always)]
+    fn chunk(&self) -> NonNull<u64> {
+        let index = self.own as usize % CHUNKS;
+        // SAFETY: I3, the index is below the number of chunks.
+        unsafe { self.chunks.add(index * CHUNK_WORDS) }
+    }
+}
+
+impl Producer<Dynamic> for CopyEnd<'_> {
+    fn send(&mut self, writer: &mut Writer<Dynamic>, count: usize) -> Result<(), Fault> {
+        for _ in 0..count {
+            writer.fill(&mut self.private);
+            for start in (0..self.private.len()).step_by(CHUNK_WORDS) {
+                while self.own - self.other == CHUNKS as u64 {
+                    self.other = self.head.load(Ordering::Acquire);
+                    if self.own - self.other == CHUNKS as u64 {
+                        spin_loop();
+                    }
+                }
+                let end = self.private.len().min(start + CHUNK_WORDS);
+                let piece = &self.private[start..end];
+                // SAFETY: I1, the chunk is ours until we publish; a piece is never longer than a chunk (I3).
+                unsafe { self.chunk().copy_from_nonoverlapping(NonNull::from(piece).cast(), piece.len()) };
+                self.own += 1;
+                self.tail.store(self.own, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Consumer<Dynamic> for CopyEnd<'_> {
+    fn recv(&mut self, checker: &mut Checker<Dynamic>, _limit: usize) -> Result<(), Stop> {
+        let words = self.private.len();
+        for start in (0..words).step_by(CHUNK_WORDS) {
+            while self.other == self.own {
+                self.other = self.tail.load(Ordering::Acquire);
+                if self.other == self.own {
+                    spin_loop();
+                }
+            }
+            let chunk = self.chunk();
+            let piece = &mut self.private[start..words.min(start + CHUNK_WORDS)];
+            // SAFETY: I1, the chunk is ours until we give it back; a piece is never longer than a chunk (I3).
+            unsafe { chunk.copy_to_nonoverlapping(NonNull::from(&mut *piece).cast(), piece.len()) };
+            self.own += 1;
+            self.head.store(self.own, Ordering::Release);
+        }
+        checker.accept(words * 8, &self.private)
+    }
+}

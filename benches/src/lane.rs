@@ -1,0 +1,215 @@
+//! `lane`: our queue, through the crate that users name.
+//!
+//! The coordinator makes a private manager; each process attaches to it by its descriptor, as a participant of
+//! its own, and takes its end of the lane by role. A single message is written in place (`claim`, `commit`)
+//! and read in place (`loan`, dropped). A batch is written to a private array, handed over with one
+//! `send_many`, taken with one `recv_many` and checked in a private array; `limit-index` does the same.
+
+use std::os::fd::AsFd;
+
+use ginnel::spsc::{self, Options};
+use ginnel::{Error, Manager};
+use zerocopy::{FromBytes, FromZeros};
+
+use crate::fault::Fault;
+use crate::payload::{Checker, Dynamic, Fixed, Size, Stop, Writer};
+use crate::plan::{Row, Wait};
+use crate::transport::{Consumer, Producer, Transport};
+
+/// The name of the lane in its manager.
+const NAME: &str = "bench";
+/// Room in the arena besides the ring, which rounds up its own size.
+const SLACK: usize = 4 << 20;
+
+/// The manager and what the lane in it is made with.
+#[derive(Debug)]
+struct Shared {
+    manager: Manager,
+    options: Options,
+    batch: usize,
+}
+
+impl Shared {
+    fn new(row: &Row, options: Options) -> Result<Self, Fault> {
+        let wait = match row.wait {
+            Some(Wait::Spin) => spsc::Wait::Spin,
+            Some(Wait::Sleep) => spsc::Wait::Sleep,
+            Some(Wait::Default) | None => spsc::Wait::Adaptive,
+        };
+        let manager =
+            Manager::new(4 * row.ring_size() + SLACK).map_err(|error| failed("making a manager", error))?;
+        Ok(Self { manager, options: options.wait(wait), batch: row.batch })
+    }
+
+    /// Attaches this process. What the fork inherited belongs to the coordinator.
+    fn attach(&self) -> Result<Manager, Fault> {
+        let fd = self.manager.as_fd().try_clone_to_owned().map_err(|error| Fault::failed("dup", error))?;
+        Manager::from_fd(fd).map_err(|error| failed("attaching to the manager", error))
+    }
+}
+
+fn failed(what: &str, error: impl Into<Error>) -> Fault {
+    Fault::failed(what, error.into())
+}
+
+/// A lane of arrays, for the sizes that the compiler knows.
+#[derive(Debug)]
+pub struct Lane<const N: usize>(Shared);
+
+impl<const N: usize> Lane<N> {
+    /// A lane as large as the row says.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn new(row: &Row) -> Result<Self, Fault> {
+        Ok(Self(Shared::new(row, Options::new().capacity(row.slots()))?))
+    }
+}
+
+impl<const N: usize> Transport for Lane<N> {
+    type Size = Fixed<N>;
+    type Producer<'a> = LaneProducer<N>;
+    type Consumer<'a> = LaneConsumer<N>;
+
+    fn size(&self) -> Fixed<N> {
+        Fixed
+    }
+
+    fn producer(&self) -> Result<LaneProducer<N>, Fault> {
+        let end = self.0.options.producer(&self.0.attach()?, NAME);
+        let end = end.map_err(|error| failed("taking the producer's end", error))?;
+        Ok(LaneProducer { end, batch: private(self.0.batch)? })
+    }
+
+    fn consumer(&self) -> Result<LaneConsumer<N>, Fault> {
+        let end = self.0.options.consumer(&self.0.attach()?, NAME);
+        let end = end.map_err(|error| failed("taking the consumer's end", error))?;
+        Ok(LaneConsumer { end, batch: private(self.0.batch)? })
+    }
+}
+
+/// The private array of a batch; empty where messages go one by one. Never on the stack: it may be large.
+fn private<const N: usize>(batch: usize) -> Result<Vec<[u64; N]>, Fault> {
+    let len = if batch > 1 { batch } else { 0 };
+    <[u64; N]>::new_vec_zeroed(len).map_err(|_| Fault::failed("allocating a batch", "no memory"))
+}
+
+/// The sending end.
+#[derive(Debug)]
+pub struct LaneProducer<const N: usize> {
+    end: spsc::Producer<[u64; N]>,
+    batch: Vec<[u64; N]>,
+}
+
+impl<const N: usize> Producer<Fixed<N>> for LaneProducer<N> {
+    #[inline(always)]
+    fn send(&mut self, writer: &mut Writer<Fixed<N>>, count: usize) -> Result<(), Fault> {
+        if count == 1 {
+            let mut claim = self.end.claim().map_err(|error| failed("claim", error))?;
+            writer.fill(claim.as_mut_slice());
+            claim.commit();
+            return Ok(());
+        }
+        let batch = &mut self.batch[..count];
+        for message in &mut *batch {
+            writer.fill(message);
+        }
+        self.end.send_many(batch).map_err(|error| failed("send_many", error))
+    }
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub struct LaneConsumer<const N: usize> {
+    end: spsc::Consumer<[u64; N]>,
+    batch: Vec<[u64; N]>,
+}
+
+impl<const N: usize> Consumer<Fixed<N>> for LaneConsumer<N> {
+    #[inline(always)]
+    fn recv(&mut self, checker: &mut Checker<Fixed<N>>, limit: usize) -> Result<(), Stop> {
+        if limit == 1 {
+            let loan = self.end.loan().map_err(|error| failed("loan", error))?;
+            return checker.accept(size_of::<[u64; N]>(), loan.as_slice());
+        }
+        self.batch.clear();
+        self.end.recv_many(&mut self.batch, limit).map_err(|error| failed("recv_many", error))?;
+        self.batch.iter().try_for_each(|message| checker.accept(size_of::<[u64; N]>(), message))
+    }
+}
+
+/// A lane of bytes, for any other size. Its rows have no batches.
+#[derive(Debug)]
+pub struct ByteLane {
+    shared: Shared,
+    size: Dynamic,
+}
+
+impl ByteLane {
+    /// A lane as large as the row says.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn new(row: &Row) -> Result<Self, Fault> {
+        // Each message has a header of eight bytes.
+        let options = Options::new().size(row.ring_size() + row.slots() * 8);
+        Ok(Self { shared: Shared::new(row, options)?, size: Dynamic(row.size / 8) })
+    }
+}
+
+impl Transport for ByteLane {
+    type Size = Dynamic;
+    type Producer<'a> = ByteProducer;
+    type Consumer<'a> = ByteConsumer;
+
+    fn size(&self) -> Dynamic {
+        self.size
+    }
+
+    fn producer(&self) -> Result<ByteProducer, Fault> {
+        let end = self.shared.options.producer(&self.shared.attach()?, NAME);
+        Ok(ByteProducer(end.map_err(|error| failed("taking the producer's end", error))?))
+    }
+
+    fn consumer(&self) -> Result<ByteConsumer, Fault> {
+        let end = self.shared.options.consumer(&self.shared.attach()?, NAME);
+        Ok(ByteConsumer(end.map_err(|error| failed("taking the consumer's end", error))?))
+    }
+}
+
+/// The sending end.
+#[derive(Debug)]
+pub struct ByteProducer(spsc::Producer<[u8]>);
+
+impl Producer<Dynamic> for ByteProducer {
+    #[inline(always)]
+    fn send(&mut self, writer: &mut Writer<Dynamic>, count: usize) -> Result<(), Fault> {
+        for _ in 0..count {
+            let mut claim = self.0.claim(writer.size().bytes()).map_err(|error| failed("claim", error))?;
+            let words = <[u64]>::mut_from_bytes(&mut claim).map_err(|_| misaligned())?;
+            writer.fill(words);
+            claim.commit();
+        }
+        Ok(())
+    }
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub struct ByteConsumer(spsc::Consumer<[u8]>);
+
+impl Consumer<Dynamic> for ByteConsumer {
+    #[inline(always)]
+    fn recv(&mut self, checker: &mut Checker<Dynamic>, _limit: usize) -> Result<(), Stop> {
+        let loan = self.0.loan().map_err(|error| failed("loan", error))?;
+        let whole_words = loan.len() / 8 * 8;
+        let words = <[u64]>::ref_from_bytes(&loan[..whole_words]).map_err(|_| misaligned())?;
+        checker.accept(loan.len(), words)
+    }
+}
+
+/// Records begin at multiples of eight bytes; one that does not is a defect of the lane.
+#[cold]
+fn misaligned() -> Fault {
+    Fault::failed("looking at a message", "it does not begin at a multiple of 8 bytes")
+}

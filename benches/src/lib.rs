@@ -1,0 +1,28 @@
+//! The measurements behind `ginnel bench`: controls, rivals of the kernel, and the lane, between two real
+//! processes.
+//!
+//! Two processes are forked from a coordinator that has no threads, each pinned to a core; they exchange
+//! checked messages while the coordinator sleeps. A message that is lost, doubled, overtaken, stale or torn
+//! refuses the row: the tests of this crate hand such transports to the harness and see that it does.
+//!
+//! Reading order: [`plan`] (which rows), [`run`] (the passes), [`pair`] (two processes), [`drive`] (the
+//! loops), [`payload`] (what is written and checked), [`transport`] (the one trait), then the transports in
+//! [`control`], [`kernel`] and [`lane`], and [`report`].
+
+pub mod clock;
+pub mod control;
+pub mod drive;
+pub mod fault;
+pub mod kernel;
+pub mod lane;
+pub mod machine;
+pub mod memory;
+pub mod pair;
+pub mod payload;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod transport;
+
+#[cfg(test)]
+mod refused;

@@ -1,0 +1,385 @@
+//! Which rows a run has: cases, implementations, sizes, batches, and what of them the user asked for.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What the rows measure, in the JSON field `group`. Locks, processes, pools and dicts come later.
+pub const GROUP: &str = "queue";
+/// Sizes of the one-way rows, in bytes.
+const ONEWAY_SIZES: [usize; 6] = [8, 64, 1 << 10, 64 << 10, 1 << 20, 4 << 20];
+/// Sizes of the round trips, in bytes.
+const RTT_SIZES: [usize; 3] = [8, 64, 1 << 10];
+/// Batches of the one-way rows, where a transport knows batches.
+const BATCHES: [usize; 2] = [1, 32];
+/// Batches above one end here: 32 messages of more would not stay in any cache.
+const BATCHED_SIZE_MAX: usize = 64 << 10;
+/// The smallest messages for which `limit-copy` says anything.
+const COPY_SIZE_MIN: usize = 1 << 10;
+/// The largest message that can be asked for.
+pub const SIZE_MAX: usize = 64 << 20;
+
+/// Declares an enum whose variants have a name on the command line and in JSON.
+macro_rules! named {
+    ($(#[$doc:meta])* $type:ident, $what:literal { $($(#[$variant_doc:meta])* $variant:ident = $name:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $type { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $type {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name in JSON and on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.pad(self.name())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                Self::ALL.iter().copied().find(|known| known.name() == text).ok_or_else(|| {
+                    let known: Vec<_> = Self::ALL.iter().map(|known| known.name()).collect();
+                    format!("no {} is called {text:?}; there are {}", $what, known.join(", "))
+                })
+            }
+        }
+    };
+}
+
+named! {
+    /// What happens to the messages.
+    Case, "case" {
+        /// One message there, one back, each turn timed; the two on two cores.
+        Rtt = "rtt",
+        /// The same with both on one core.
+        RttSamecore = "rtt-samecore",
+        /// As many as go, one way.
+        Oneway = "oneway",
+        /// Nothing is sent: what a waiting receiver costs.
+        Idle = "idle",
+        /// 100 messages a second: what a receiver costs that wakes now and then.
+        Paced = "paced",
+    }
+}
+
+named! {
+    /// What carries the messages.
+    Implementation, "implementation" {
+        /// Two words on two lines.
+        LimitLine = "limit-line",
+        /// Copy in, copy out.
+        LimitCopy = "limit-copy",
+        /// A bare futex, always asleep.
+        LimitFutex = "limit-futex",
+        /// A bare ring of two positions.
+        LimitIndex = "limit-index",
+        /// An anonymous pipe.
+        Pipe = "pipe",
+        /// A Unix stream socket.
+        UnixStream = "unix-stream",
+        /// A Unix socket that keeps the borders of messages.
+        UnixSeqpacket = "unix-seqpacket",
+        /// A POSIX message queue.
+        PosixMq = "posix-mq",
+        /// Our lane; messages are written and read in place.
+        Lane = "lane",
+    }
+}
+
+named! {
+    /// What an end does that must wait.
+    Wait, "way to wait" {
+        /// It spins for ever.
+        Spin = "spin",
+        /// It goes to sleep at once.
+        Sleep = "sleep",
+        /// The default policy: it spins while that pays, then sleeps.
+        Default = "default",
+    }
+}
+
+impl Implementation {
+    /// Whether this is a limit, which every run has whatever was asked for.
+    pub fn is_control(self) -> bool {
+        matches!(self, Self::LimitLine | Self::LimitCopy | Self::LimitFutex | Self::LimitIndex)
+    }
+
+    /// The sizes it can carry at all, by its nature.
+    fn carries(self, size: usize) -> bool {
+        match self {
+            Self::LimitLine | Self::LimitFutex => size == 8,
+            Self::LimitCopy => size >= COPY_SIZE_MIN,
+            _ => true,
+        }
+    }
+
+    /// The batches it has rows for. Batches are arrays, whose size the compiler knows.
+    fn batches(self, size: usize) -> &'static [usize] {
+        match self {
+            Self::LimitIndex | Self::Lane if size <= BATCHED_SIZE_MAX && ONEWAY_SIZES.contains(&size) => {
+                &BATCHES
+            }
+            _ => &BATCHES[..1],
+        }
+    }
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// What happens.
+    pub case: Case,
+    /// What carries the messages.
+    pub implementation: Implementation,
+    /// Bytes of a message.
+    pub size: usize,
+    /// Messages published at once.
+    pub batch: usize,
+    /// How an end waits, where it has a choice.
+    pub wait: Option<Wait>,
+}
+
+impl Row {
+    /// Messages that a ring for this row holds: enough that the two ends do not meet on every message, few
+    /// enough that small and middle messages stay in the second-level cache.
+    pub fn slots(&self) -> usize {
+        const CACHED: usize = 256 << 10;
+        const MOST: usize = 1024;
+        (CACHED / self.size).clamp(4, MOST).max(2 * self.batch)
+    }
+
+    /// Bytes of such a ring: what the rivals get as their buffer.
+    pub fn ring_size(&self) -> usize {
+        self.slots() * self.size
+    }
+
+    /// Whether both processes burn a core each, so that two are needed.
+    pub fn needs_two_cores(&self) -> bool {
+        self.wait == Some(Wait::Spin)
+    }
+}
+
+/// What the user asked for. An empty list asks for everything.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Cases.
+    pub cases: Vec<Case>,
+    /// Implementations; the limits come along whether named or not.
+    pub implementations: Vec<Implementation>,
+    /// Sizes in bytes, multiples of 8.
+    pub sizes: Vec<usize>,
+    /// Batches.
+    pub batches: Vec<usize>,
+    /// Ways to wait, for the implementations that have a choice.
+    pub waits: Vec<Wait>,
+}
+
+impl Selection {
+    /// The rows, in the order of the table.
+    pub fn rows(&self) -> Vec<Row> {
+        let cases = Case::ALL.iter().copied().filter(|case| admits(&self.cases, case));
+        cases.flat_map(|case| self.rows_of(case)).collect()
+    }
+
+    fn rows_of(&self, case: Case) -> Vec<Row> {
+        match case {
+            Case::Rtt => self.matrix(case, &RTT_SIZES, &all_but(Implementation::LimitCopy)),
+            Case::Oneway => {
+                let mut rows = self.matrix(case, &ONEWAY_SIZES, Implementation::ALL);
+                rows.retain(|row| {
+                    !matches!(row.implementation, Implementation::LimitLine | Implementation::LimitFutex)
+                        && row.wait != Some(Wait::Sleep)
+                        && (row.wait != Some(Wait::Default) || row.batch == 1)
+                });
+                rows
+            }
+            Case::RttSamecore => {
+                let measured = [Implementation::LimitFutex, Implementation::Pipe, Implementation::Lane];
+                let mut rows = self.matrix(case, &RTT_SIZES[..1], &measured);
+                rows.retain(|row| row.implementation != Implementation::Lane || self.is_for_one_core(row));
+                rows
+            }
+            Case::Idle | Case::Paced => {
+                let mut rows = self.matrix(case, &RTT_SIZES[1..2], &[Implementation::Lane]);
+                rows.retain(|row| row.wait == Some(Wait::Default));
+                rows
+            }
+        }
+    }
+
+    /// On one core the lane is measured with its default policy, and asleep only where that was asked for.
+    fn is_for_one_core(&self, row: &Row) -> bool {
+        match row.wait {
+            Some(Wait::Default) => true,
+            Some(Wait::Sleep) => self.waits.contains(&Wait::Sleep),
+            _ => false,
+        }
+    }
+
+    /// Sizes by implementations by batches by ways to wait, less what was not asked for.
+    fn matrix(&self, case: Case, sizes: &[usize], implementations: &[Implementation]) -> Vec<Row> {
+        let sizes = if self.sizes.is_empty() { sizes } else { &self.sizes };
+        let mut rows = Vec::new();
+        let mut push = |size, implementation: Implementation| {
+            let batches = if case == Case::Oneway { implementation.batches(size) } else { &BATCHES[..1] };
+            for &batch in batches.iter().filter(|batch| admits(&self.batches, batch)) {
+                for wait in self.waits_of(implementation) {
+                    rows.push(Row { case, implementation, size, batch, wait });
+                }
+            }
+        };
+        for &size in sizes {
+            for &implementation in implementations {
+                if implementation.carries(size) && self.asks_for(implementation) {
+                    push(size, implementation);
+                }
+            }
+        }
+        self.add_word_controls(case, sizes, implementations, &mut rows);
+        rows
+    }
+
+    /// The limits that carry one word belong to every run, whatever sizes were asked for.
+    fn add_word_controls(
+        &self,
+        case: Case,
+        sizes: &[usize],
+        implementations: &[Implementation],
+        rows: &mut Vec<Row>,
+    ) {
+        if rows.is_empty() || case == Case::Oneway || sizes.contains(&8) {
+            return;
+        }
+        let words = [Implementation::LimitLine, Implementation::LimitFutex];
+        for implementation in words.into_iter().rev().filter(|word| implementations.contains(word)) {
+            let wait = self.waits_of(implementation)[0];
+            rows.insert(0, Row { case, implementation, size: 8, batch: 1, wait });
+        }
+    }
+
+    fn asks_for(&self, implementation: Implementation) -> bool {
+        implementation.is_control() || admits(&self.implementations, &implementation)
+    }
+
+    /// The ways to wait of an implementation; `None` where the kernel decides.
+    fn waits_of(&self, implementation: Implementation) -> Vec<Option<Wait>> {
+        match implementation {
+            Implementation::LimitLine | Implementation::LimitCopy | Implementation::LimitIndex => {
+                vec![Some(Wait::Spin)]
+            }
+            Implementation::LimitFutex => vec![Some(Wait::Sleep)],
+            Implementation::Lane => {
+                let asked = Wait::ALL.iter().copied().filter(|wait| admits(&self.waits, wait));
+                asked.map(Some).collect()
+            }
+            _ => vec![None],
+        }
+    }
+}
+
+fn admits<T: PartialEq>(asked: &[T], one: &T) -> bool {
+    asked.is_empty() || asked.contains(one)
+}
+
+fn all_but(one: Implementation) -> Vec<Implementation> {
+    Implementation::ALL.iter().copied().filter(|other| *other != one).collect()
+}
+
+/// Reads a size such as `64`, `1KiB`, `64k` or `4MiB`.
+///
+/// # Errors
+/// What is no size, no multiple of 8, zero, or above [`SIZE_MAX`]; the message says which.
+pub fn parse_size(text: &str) -> Result<usize, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|character: char| !character.is_ascii_digit());
+    let unit = match lower[digits.len()..].trim_start() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        _ => return Err(format!("{text:?} is no size; write 64, 1KiB or 4MiB")),
+    };
+    let number: usize = digits.parse().map_err(|_| format!("{text:?} is no size; write 64, 1KiB or 4MiB"))?;
+    match number.checked_mul(unit) {
+        Some(size) if size == 0 || size % 8 != 0 => Err(format!("a size is a multiple of 8, not {size}")),
+        Some(size) if size <= SIZE_MAX => Ok(size),
+        _ => Err(format!("{text:?} is above the largest size, 64MiB")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for implementation in Implementation::ALL {
+            assert_eq!(implementation.name().parse(), Ok(*implementation));
+        }
+        assert!("lame".parse::<Implementation>().expect_err("no such name").contains("limit-line"));
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(parse_size("64"), Ok(64));
+        assert_eq!(parse_size("1KiB"), Ok(1024));
+        assert_eq!(parse_size("4 MiB"), Ok(4 << 20));
+        for wrong in ["", "x", "7", "0", "1GiB", "128MiB", "99999999999999999999", "-8"] {
+            parse_size(wrong).expect_err(wrong);
+        }
+    }
+
+    #[test]
+    fn controls_come_along() {
+        let asked = Selection {
+            cases: vec![Case::Rtt],
+            implementations: vec![Implementation::Pipe],
+            sizes: vec![64],
+            ..Selection::default()
+        };
+        let names: Vec<_> = asked.rows().iter().map(|row| row.implementation.name()).collect();
+        assert_eq!(names, ["limit-line", "limit-futex", "limit-index", "pipe"]);
+    }
+
+    #[test]
+    fn every_must_show_row_is_in_the_default_plan() {
+        let rows = Selection::default().rows();
+        let has = |case, implementation, size, batch, wait| {
+            rows.contains(&Row { case, implementation, size, batch, wait })
+        };
+        for size in [8, 64, 1 << 10, 64 << 10] {
+            for batch in [1, 32] {
+                for implementation in [Implementation::LimitIndex, Implementation::Lane] {
+                    assert!(has(Case::Oneway, implementation, size, batch, Some(Wait::Spin)));
+                }
+            }
+        }
+        assert!(has(Case::Oneway, Implementation::Lane, 64, 1, Some(Wait::Default)));
+        assert!(has(Case::Oneway, Implementation::LimitCopy, 1 << 20, 1, Some(Wait::Spin)));
+        assert!(has(Case::RttSamecore, Implementation::Lane, 8, 1, Some(Wait::Default)));
+        assert!(has(Case::RttSamecore, Implementation::LimitFutex, 8, 1, Some(Wait::Sleep)));
+        assert!(has(Case::Idle, Implementation::Lane, 64, 1, Some(Wait::Default)));
+        for wait in Wait::ALL {
+            assert!(has(Case::Rtt, Implementation::Lane, 8, 1, Some(*wait)));
+        }
+        let mut seen = Vec::new();
+        for row in rows {
+            assert!(!seen.contains(&row), "{row:?} twice");
+            seen.push(row);
+        }
+    }
+
+    #[test]
+    fn a_ring_has_room_for_two_batches() {
+        for row in Selection::default().rows() {
+            assert!(row.slots() >= 2 * row.batch);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! One JSON object a row. The same fields for every row and every group; null where one does not apply.
+//!
+//! Besides the fields that are always there: `reason` says why a row has no figures, `per_s_p90` is the 90th
+//! percentile of the rate's windows, `cpu_percent` the receiver's share of a core. Each stands only where it
+//! has a value.
+
+use serde::Serialize;
+
+use crate::plan::GROUP;
+use crate::run::Measured;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    group: &'a str,
+    case: &'a str,
+    #[serde(rename = "impl")]
+    implementation: &'a str,
+    size: usize,
+    batch: usize,
+    producers: u32,
+    consumers: u32,
+    wait: Option<&'a str>,
+    p50_ns: Option<u64>,
+    p99_ns: Option<u64>,
+    p999_ns: Option<u64>,
+    per_s: Option<f64>,
+    mb_per_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_s_p90: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// The row as one line of JSON, without the line's end.
+///
+/// # Errors
+/// None in practice: every field can be written as JSON.
+pub fn line(measured: &Measured) -> serde_json::Result<String> {
+    let row = &measured.row;
+    serde_json::to_string(&Line {
+        group: GROUP,
+        case: row.case.name(),
+        implementation: row.implementation.name(),
+        size: row.size,
+        batch: row.batch,
+        producers: 1,
+        consumers: 1,
+        wait: row.wait.map(|wait| wait.name()),
+        p50_ns: measured.latency.map(|latency| latency.p50_ns),
+        p99_ns: measured.latency.map(|latency| latency.p99_ns),
+        p999_ns: measured.latency.map(|latency| latency.p999_ns),
+        per_s: measured.per_s.map(tenths),
+        mb_per_s: measured.mb_per_s().map(tenths),
+        per_s_p90: measured.per_s_p90.map(tenths),
+        cpu_percent: measured.cpu_percent.map(|share| (share * 1e4).round() / 1e4),
+        reason: measured.fault.as_ref().map(ToString::to_string),
+    })
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Fault;
+    use crate::plan::{Case, Implementation, Row};
+
+    #[test]
+    fn every_field_is_there_and_null_where_it_does_not_apply() {
+        let row = Row {
+            case: Case::Oneway,
+            implementation: Implementation::PosixMq,
+            size: 1 << 20,
+            batch: 1,
+            wait: None,
+        };
+        let fault = Some(Fault::Unsupported("too large".into()));
+        let measured = Measured {
+            row,
+            latency: None,
+            per_s: None,
+            per_s_p90: None,
+            cpu_percent: None,
+            spread_percent: None,
+            fault,
+        };
+        assert_eq!(
+            line(&measured).expect("JSON"),
+            "{\"group\":\"queue\",\"case\":\"oneway\",\"impl\":\"posix-mq\",\"size\":1048576,\"batch\":1,\
+             \"producers\":1,\"consumers\":1,\"wait\":null,\"p50_ns\":null,\"p99_ns\":null,\"p999_ns\":null,\
+             \"per_s\":null,\"mb_per_s\":null,\"reason\":\"too large\"}"
+        );
+    }
+}

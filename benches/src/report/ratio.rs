@@ -1,0 +1,173 @@
+//! The ratios after the table: each compares a row of ours with a control or a rival of the same run.
+
+use super::units::{factor, size};
+use crate::plan::{Case, Implementation, Row, Wait};
+use crate::run::Measured;
+
+/// One sentence for each comparison whose two rows both have figures.
+pub fn sentences(rows: &[Measured]) -> Vec<String> {
+    let rows = Rows(rows);
+    let mut text = Vec::new();
+    rows.round_trips(&mut text);
+    rows.one_way(&mut text);
+    rows.processor_time(&mut text);
+    text
+}
+
+/// How much faster than a pipe the default lane is one way; what a README quotes.
+fn describe(case: Case, batch: usize, bytes: usize) -> String {
+    let batch = if batch == 1 { String::new() } else { format!(", batch {batch}") };
+    match case {
+        Case::Oneway => format!("{} one-way{batch}", size(bytes)),
+        Case::RttSamecore => format!("{} round trip on one core", size(bytes)),
+        _ => format!("{} round trip", size(bytes)),
+    }
+}
+
+struct Rows<'a>(&'a [Measured]);
+
+impl Rows<'_> {
+    fn find(
+        &self,
+        case: Case,
+        implementation: Implementation,
+        like: (usize, usize),
+        wait: Option<Wait>,
+    ) -> Option<&Measured> {
+        let (size, batch) = like;
+        let wanted = Row { case, implementation, size, batch, wait };
+        self.0.iter().find(|measured| measured.row == wanted)
+    }
+
+    fn p50(
+        &self,
+        case: Case,
+        implementation: Implementation,
+        bytes: usize,
+        wait: Option<Wait>,
+    ) -> Option<f64> {
+        Some(self.find(case, implementation, (bytes, 1), wait)?.latency?.p50_ns as f64)
+    }
+
+    fn rate(&self, implementation: Implementation, like: (usize, usize), wait: Option<Wait>) -> Option<f64> {
+        self.find(Case::Oneway, implementation, like, wait)?.per_s
+    }
+
+    /// The sizes that a case was measured with, in order.
+    fn sizes(&self, case: Case) -> Vec<usize> {
+        let mut sizes: Vec<_> =
+            self.0.iter().filter(|row| row.row.case == case).map(|row| row.row.size).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        sizes
+    }
+
+    fn round_trips(&self, text: &mut Vec<String>) {
+        use Implementation::{Lane, LimitFutex, LimitIndex, LimitLine, Pipe};
+        let (spin, sleep, default) = (Some(Wait::Spin), Some(Wait::Sleep), Some(Wait::Default));
+        for case in [Case::Rtt, Case::RttSamecore] {
+            for bytes in self.sizes(case) {
+                let compared = [
+                    (spin, "awake", LimitLine, spin, "the two-line ping-pong"),
+                    (spin, "awake", LimitIndex, spin, "limit-index"),
+                    (default, "default policy", Lane, spin, "the spinning lane"),
+                    (sleep, "asleep", LimitFutex, sleep, "the bare futex ping-pong"),
+                ];
+                let on_one_core =
+                    [(default, "default policy", LimitFutex, sleep, "the bare futex ping-pong")];
+                let compared = if case == Case::Rtt { &compared[..] } else { &on_one_core[..] };
+                for &(ours, how, other, theirs, what) in compared {
+                    let pair = self.p50(case, Lane, bytes, ours).zip(self.p50(case, other, bytes, theirs));
+                    if let Some((lane, limit)) = pair {
+                        let title = describe(case, 1, bytes);
+                        text.push(format!("{title}, {how}: the lane takes {} {what}", factor(lane / limit)));
+                    }
+                }
+                let pair = self.p50(case, Lane, bytes, default).zip(self.p50(case, Pipe, bytes, None));
+                if let Some((lane, pipe)) = pair {
+                    let title = describe(case, 1, bytes);
+                    text.push(format!("{title}, default policy: {} as fast as a pipe", factor(pipe / lane)));
+                }
+            }
+        }
+    }
+
+    fn one_way(&self, text: &mut Vec<String>) {
+        use Implementation::{Lane, LimitCopy, LimitIndex, Pipe};
+        let (spin, default) = (Some(Wait::Spin), Some(Wait::Default));
+        for bytes in self.sizes(Case::Oneway) {
+            let pipe = self.rate(Pipe, (bytes, 1), None);
+            let copy = self.rate(LimitCopy, (bytes, 1), spin);
+            for (batch, wait) in [(1, spin), (32, spin), (1, default)] {
+                let Some(lane) = self.rate(Lane, (bytes, batch), wait) else { continue };
+                let mut parts = Vec::new();
+                if let Some(pipe) = pipe {
+                    parts.push(format!("{} a pipe", factor(lane / pipe)));
+                }
+                if let Some(limit) = self.rate(LimitIndex, (bytes, batch), spin) {
+                    parts.push(format!("{} limit-index", factor(lane / limit)));
+                }
+                if let Some(copy) = copy {
+                    parts.push(format!("{} limit-copy", factor(lane / copy)));
+                }
+                if !parts.is_empty() {
+                    let policy = if wait == default { ", default policy" } else { "" };
+                    text.push(format!(
+                        "{}{policy}: {}",
+                        describe(Case::Oneway, batch, bytes),
+                        parts.join(", ")
+                    ));
+                }
+            }
+        }
+    }
+
+    fn processor_time(&self, text: &mut Vec<String>) {
+        for measured in self.0 {
+            if let Some(share) = measured.cpu_percent {
+                let what = if measured.row.case == Case::Idle { "idle" } else { "at 100 messages a second" };
+                text.push(format!("receiver {what}, default policy: {share:.3} % of a core"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Percentiles;
+
+    fn measured(case: Case, implementation: Implementation, batch: usize, wait: Option<Wait>) -> Measured {
+        Measured {
+            row: Row { case, implementation, size: 64, batch, wait },
+            latency: None,
+            per_s: None,
+            per_s_p90: None,
+            cpu_percent: None,
+            spread_percent: None,
+            fault: None,
+        }
+    }
+
+    #[test]
+    fn a_row_is_compared_with_the_rows_of_its_own_run() {
+        let spin = Some(Wait::Spin);
+        let rows = [
+            Measured { per_s: Some(2e6), ..measured(Case::Oneway, Implementation::Pipe, 1, None) },
+            Measured { per_s: Some(300e6), ..measured(Case::Oneway, Implementation::LimitIndex, 32, spin) },
+            Measured { per_s: Some(280e6), ..measured(Case::Oneway, Implementation::Lane, 32, spin) },
+        ];
+        assert_eq!(sentences(&rows), ["64 B one-way, batch 32: 140x a pipe, 0.93x limit-index"]);
+    }
+
+    #[test]
+    fn rows_without_a_counterpart_are_not_compared() {
+        let latency = Some(Percentiles { p50_ns: 250, p99_ns: 300, p999_ns: 400 });
+        let spin = Some(Wait::Spin);
+        let lane = Measured { latency, ..measured(Case::Rtt, Implementation::Lane, 1, spin) };
+        assert!(sentences(std::slice::from_ref(&lane)).is_empty());
+        let latency = Some(Percentiles { p50_ns: 200, p99_ns: 300, p999_ns: 400 });
+        let index = Measured { latency, ..measured(Case::Rtt, Implementation::LimitIndex, 1, spin) };
+        assert_eq!(sentences(&[index, lane]), ["64 B round trip, awake: the lane takes 1.25x limit-index"]);
+    }
+}

@@ -1,0 +1,144 @@
+//! What may be written on the command line.
+
+use clap::{Parser, Subcommand};
+use ginnel_bench::plan::{Case, Implementation, Wait, parse_size};
+
+/// Shared-memory IPC that survives kill -9: measure it, look at its segments, check the machine.
+#[derive(Debug, Parser)]
+#[command(name = "ginnel", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Measure the lane beside pipes, sockets, message queues and the limits of the machine
+    Bench(Bench),
+    /// Check whether this machine has what ginnel needs
+    Doctor(Doctor),
+}
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  ginnel bench                              everything, about 75 seconds
+  ginnel bench --quick                      everything, about 10 seconds, coarse
+  ginnel bench --case rtt --size 8          round trips of 8 bytes
+  ginnel bench --impl lane,pipe --size 64,1MiB --seconds 3
+  ginnel bench --json > rows.jsonl          one JSON object a row
+
+Two processes are pinned to two cores and exchange checked messages; every message is written whole and
+verified. A lost, doubled, stale or torn message refuses its row, and the exit code is then 1. The limits
+(limit-*) belong to every run: compare rows with them, not with another machine's. A pipe and the other
+system calls move one message a call; batches are for what knows batches.";
+
+/// Options of `ginnel bench`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = BENCH_EXAMPLES)]
+pub(crate) struct Bench {
+    /// Only these cases: rtt, rtt-samecore, oneway, idle, paced
+    #[arg(long = "case", value_name = "CASE", value_delimiter = ',')]
+    pub(crate) cases: Vec<Case>,
+    /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane
+    #[arg(long = "impl", value_name = "IMPL", value_delimiter = ',')]
+    pub(crate) implementations: Vec<Implementation>,
+    /// Only these sizes: multiples of 8 bytes up to 64MiB, such as 64, 1KiB, 4MiB
+    #[arg(long = "size", value_name = "SIZE", value_delimiter = ',', value_parser = parse_size)]
+    pub(crate) sizes: Vec<usize>,
+    /// Only these batches: 1, 32
+    #[arg(long = "batch", value_name = "N", value_delimiter = ',', value_parser = parse_batch)]
+    pub(crate) batches: Vec<usize>,
+    /// Only these ways for a lane to wait: spin, sleep, default
+    #[arg(long = "wait", value_name = "WAIT", value_delimiter = ',')]
+    pub(crate) waits: Vec<Wait>,
+    /// Only this group of rows (there is one so far)
+    #[arg(long, value_name = "GROUP", default_value = "queue", value_parser = ["queue"])]
+    pub(crate) group: String,
+    /// Seconds to measure each row, all passes together [default: 0.9, with --quick 0.1]
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub(crate) seconds: Option<f64>,
+    /// A first look: all rows in about 10 seconds
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// One JSON object a row on standard output, and nothing else there
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  ginnel doctor                             one line a check
+  ginnel doctor --json                      one JSON object a check
+
+The exit code is 1 where something is missing that ginnel cannot do without.";
+
+/// Options of `ginnel doctor`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = DOCTOR_EXAMPLES)]
+pub(crate) struct Doctor {
+    /// One JSON object a check
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    if (0.01..=600.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("a row is measured between 0.01 and 600 seconds".to_owned())
+    }
+}
+
+fn parse_batch(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "32" => Ok(32),
+        _ => Err("rows have batches of 1 or 32 messages".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn lists_are_split_and_read() {
+        let line =
+            ["ginnel", "bench", "--impl", "lane,pipe", "--size", "8,1KiB", "--size", "4MiB", "--batch", "32"];
+        let Command::Bench(bench) = Args::try_parse_from(line).expect("a good line").command else {
+            panic!("bench was asked for");
+        };
+        assert_eq!(bench.implementations, [Implementation::Lane, Implementation::Pipe]);
+        assert_eq!(bench.sizes, [8, 1024, 4 << 20]);
+        assert_eq!(bench.batches, [32]);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_what_there_is() {
+        for (option, value, hint) in [
+            ("--impl", "lame", "unix-stream"),
+            ("--case", "two-way", "oneway"),
+            ("--wait", "maybe", "sleep"),
+            ("--size", "7", "multiple of 8"),
+            ("--size", "0", "multiple of 8"),
+            ("--size", "99TiB", "no size"),
+            ("--seconds", "0", "between"),
+            ("--seconds", "nan", "between"),
+            ("--batch", "2", "1 or 32"),
+            ("--group", "locks", "queue"),
+        ] {
+            let error =
+                Args::try_parse_from(["ginnel", "bench", option, value]).expect_err(value).to_string();
+            assert!(error.contains(hint), "{option} {value}: {error}");
+        }
+    }
+}
