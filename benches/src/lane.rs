@@ -4,12 +4,13 @@
 //! its own, and takes its end of the lane by role. A single message is written in place (`claim`, `commit`)
 //! and read in place (`loan`, dropped). A batch is written to a private array, handed over with one
 //! `send_many`, taken with one `recv_many` and checked in a private array; `limit-index` does the same.
+//! `lane-copy` sends from a private buffer and copies what it receives into one, as `limit-copy` does.
 
 use std::os::fd::AsFd;
 
 use ginnel::spsc::{self, Options};
 use ginnel::{Error, Manager};
-use zerocopy::{FromBytes, FromZeros};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::fault::Fault;
 use crate::payload::{Checker, Dynamic, Fixed, Size, Stop, Writer};
@@ -205,6 +206,74 @@ impl Consumer<Dynamic> for ByteConsumer {
         let whole_words = loan.len() / 8 * 8;
         let words = <[u64]>::ref_from_bytes(&loan[..whole_words]).map_err(|_| misaligned())?;
         checker.accept(loan.len(), words)
+    }
+}
+
+/// `lane-copy`: a lane of bytes with a private buffer at each end.
+#[derive(Debug)]
+pub struct CopyLane(ByteLane);
+
+impl CopyLane {
+    /// A lane as large as the row says.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn new(row: &Row) -> Result<Self, Fault> {
+        ByteLane::new(row).map(Self)
+    }
+}
+
+impl Transport for CopyLane {
+    type Size = Dynamic;
+    type Producer<'a> = CopyProducer;
+    type Consumer<'a> = CopyConsumer;
+
+    fn size(&self) -> Dynamic {
+        self.0.size
+    }
+
+    fn producer(&self) -> Result<CopyProducer, Fault> {
+        Ok(CopyProducer { end: self.0.producer()?.0, private: vec![0; self.0.size.words()] })
+    }
+
+    fn consumer(&self) -> Result<CopyConsumer, Fault> {
+        Ok(CopyConsumer { end: self.0.consumer()?.0, private: vec![0; self.0.size.words()] })
+    }
+}
+
+/// The sending end, with its private buffer.
+#[derive(Debug)]
+pub struct CopyProducer {
+    end: spsc::Producer<[u8]>,
+    private: Vec<u64>,
+}
+
+impl Producer<Dynamic> for CopyProducer {
+    fn send(&mut self, writer: &mut Writer<Dynamic>, count: usize) -> Result<(), Fault> {
+        for _ in 0..count {
+            writer.fill(&mut self.private);
+            self.end.send(self.private.as_bytes()).map_err(|error| failed("send", error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The receiving end, with its private buffer.
+#[derive(Debug)]
+pub struct CopyConsumer {
+    end: spsc::Consumer<[u8]>,
+    private: Vec<u64>,
+}
+
+impl Consumer<Dynamic> for CopyConsumer {
+    fn recv(&mut self, checker: &mut Checker<Dynamic>, _limit: usize) -> Result<(), Stop> {
+        let loan = self.end.loan().map_err(|error| failed("loan", error))?;
+        let bytes = loan.len();
+        // A wrong length is for the checker to refuse; until then only what both have is copied.
+        let common = bytes.min(self.private.len() * 8);
+        self.private.as_mut_bytes()[..common].copy_from_slice(&loan[..common]);
+        drop(loan);
+        checker.accept(bytes, &self.private)
     }
 }
 

@@ -13,7 +13,7 @@ const RTT_SIZES: [usize; 3] = [8, 64, 1 << 10];
 const BATCHES: [usize; 2] = [1, 32];
 /// Batches above one end here: 32 messages of more would not stay in any cache.
 const BATCHED_SIZE_MAX: usize = 64 << 10;
-/// The smallest messages for which `limit-copy` says anything.
+/// The smallest messages for which `limit-copy` and `lane-copy` say anything.
 const COPY_SIZE_MIN: usize = 1 << 10;
 /// The largest message that can be asked for.
 pub const SIZE_MAX: usize = 64 << 20;
@@ -91,6 +91,8 @@ named! {
         PosixMq = "posix-mq",
         /// Our lane; messages are written and read in place.
         Lane = "lane",
+        /// Our lane; messages are copied in from a private buffer and out into one, as `limit-copy` does.
+        LaneCopy = "lane-copy",
     }
 }
 
@@ -116,7 +118,7 @@ impl Implementation {
     fn carries(self, size: usize) -> bool {
         match self {
             Self::LimitLine | Self::LimitFutex => size == 8,
-            Self::LimitCopy => size >= COPY_SIZE_MIN,
+            Self::LimitCopy | Self::LaneCopy => size >= COPY_SIZE_MIN,
             _ => true,
         }
     }
@@ -191,7 +193,7 @@ impl Selection {
 
     fn rows_of(&self, case: Case) -> Vec<Row> {
         match case {
-            Case::Rtt => self.matrix(case, &RTT_SIZES, &all_but(Implementation::LimitCopy)),
+            Case::Rtt => self.matrix(case, &RTT_SIZES, &round_trips()),
             Case::Oneway => {
                 let mut rows = self.matrix(case, &ONEWAY_SIZES, Implementation::ALL);
                 rows.retain(|row| {
@@ -276,7 +278,8 @@ impl Selection {
                 vec![Some(Wait::Spin)]
             }
             Implementation::LimitFutex => vec![Some(Wait::Sleep)],
-            Implementation::Lane => {
+            Implementation::LaneCopy if self.waits.is_empty() => vec![Some(Wait::Spin)],
+            Implementation::Lane | Implementation::LaneCopy => {
                 let asked = Wait::ALL.iter().copied().filter(|wait| admits(&self.waits, wait));
                 asked.map(Some).collect()
             }
@@ -289,8 +292,10 @@ fn admits<T: PartialEq>(asked: &[T], one: &T) -> bool {
     asked.is_empty() || asked.contains(one)
 }
 
-fn all_but(one: Implementation) -> Vec<Implementation> {
-    Implementation::ALL.iter().copied().filter(|other| *other != one).collect()
+/// What has round trips: all that does not measure copying.
+fn round_trips() -> Vec<Implementation> {
+    let copies = [Implementation::LimitCopy, Implementation::LaneCopy];
+    Implementation::ALL.iter().copied().filter(|one| !copies.contains(one)).collect()
 }
 
 /// Reads a size such as `64`, `1KiB`, `64k` or `4MiB`.

@@ -8,7 +8,7 @@ use crate::control::{copy::Copy, futex::Futex, index::Index, line::Line};
 use crate::drive::{self, Report};
 use crate::fault::Fault;
 use crate::kernel::{message_queue::MessageQueue, packet::Packet, stream::Stream};
-use crate::lane::{ByteLane, Lane};
+use crate::lane::{ByteLane, CopyLane, Lane};
 use crate::pair::{Cores, Pair, Signals};
 use crate::payload::{Dynamic, Fixed};
 use crate::plan::{Case, Implementation, Row};
@@ -156,6 +156,7 @@ impl Run<'_> {
             Implementation::LimitCopy => self.pair_up(row, || Copy::new(words)),
             Implementation::LimitIndex => with_size(row.size, IndexRow { run: self, row }),
             Implementation::Lane => with_size(row.size, LaneRow { run: self, row }),
+            Implementation::LaneCopy => self.pair_up(row, || CopyLane::new(row)),
             Implementation::Pipe => self.pair_up(row, || Stream::pipe(words, row.ring_size())),
             Implementation::UnixStream => self.pair_up(row, || Stream::unix(words, row.ring_size())),
             Implementation::UnixSeqpacket => self.pair_up(row, || Packet::new(words, row.ring_size())),

@@ -132,8 +132,7 @@ impl Scene<'_> {
 /// When a worker ended by itself or could not take over: then something is wrong that no figure expresses.
 pub fn run(config: Config, words: &Scratch, at: usize) -> Result<Value, String> {
     let text = |error: io::Error| error.to_string();
-    let (before, names) =
-        (Snapshot::of(std::process::id()).map_err(text)?, Snapshot::of_names().map_err(text)?);
+    let before = Snapshot::of(std::process::id()).map_err(text)?;
     let books = Books::new().map_err(during("make the books"))?;
     let opener = Opener { name: format!("kill-{}", std::process::id()) };
     let manager = Manager::with(Options::new().limit(4 << 20).participants(32).objects(16))
@@ -146,8 +145,9 @@ pub fn run(config: Config, words: &Scratch, at: usize) -> Result<Value, String> 
     drop(manager);
     leaks.extend(opener.leaks()?);
     drop(books);
-    leaks.extend(Snapshot::of(std::process::id()).map_err(text)?.leaked_since(&before));
-    leaks.extend(Snapshot::of_names().map_err(text)?.leaked_since(&names));
+    let mut after = Snapshot::of(std::process::id()).map_err(text)?;
+    after.add_names(&opener.name).map_err(text)?;
+    leaks.extend(after.leaked_since(&before));
     for leak in &leaks {
         eprintln!("leaked: {leak}");
     }

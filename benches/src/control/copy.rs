@@ -18,9 +18,9 @@ use crate::memory::Region;
 use crate::payload::{Checker, Dynamic, Size, Stop, Writer};
 use crate::transport::{Consumer, Producer, Transport};
 
-/// Words of a chunk: 32 KiB, large enough that the positions cost nothing.
-const CHUNK_WORDS: usize = 4096;
-/// Chunks of the ring: 256 KiB, well inside a second-level cache.
+/// Words of a chunk: 64 KiB. With [`CHUNKS`] the fastest of eight shapes tried, from 4 KiB by 16 to 128 KiB by 4.
+const CHUNK_WORDS: usize = 8192;
+/// Chunks of the ring: 512 KiB together, inside a second-level cache of a megabyte.
 const CHUNKS: usize = 8;
 
 /// The ring of chunks.

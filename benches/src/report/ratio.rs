@@ -14,7 +14,7 @@ pub fn sentences(rows: &[Measured]) -> Vec<String> {
     text
 }
 
-/// How much faster than a pipe the default lane is one way; what a README quotes.
+/// What is compared, as a sentence begins with it.
 fn describe(case: Case, batch: usize, bytes: usize) -> String {
     let batch = if batch == 1 { String::new() } else { format!(", batch {batch}") };
     match case {
@@ -93,30 +93,34 @@ impl Rows<'_> {
     }
 
     fn one_way(&self, text: &mut Vec<String>) {
-        use Implementation::{Lane, LimitCopy, LimitIndex, Pipe};
+        use Implementation::{Lane, LaneCopy, LimitCopy, LimitIndex, Pipe};
         let (spin, default) = (Some(Wait::Spin), Some(Wait::Default));
+        let rows = [
+            (Lane, 1, spin),
+            (Lane, 32, spin),
+            (Lane, 1, default),
+            (LaneCopy, 1, spin),
+            (LaneCopy, 1, default),
+        ];
         for bytes in self.sizes(Case::Oneway) {
-            let pipe = self.rate(Pipe, (bytes, 1), None);
-            let copy = self.rate(LimitCopy, (bytes, 1), spin);
-            for (batch, wait) in [(1, spin), (32, spin), (1, default)] {
-                let Some(lane) = self.rate(Lane, (bytes, batch), wait) else { continue };
-                let mut parts = Vec::new();
-                if let Some(pipe) = pipe {
-                    parts.push(format!("{} a pipe", factor(lane / pipe)));
-                }
-                if let Some(limit) = self.rate(LimitIndex, (bytes, batch), spin) {
-                    parts.push(format!("{} limit-index", factor(lane / limit)));
-                }
-                if let Some(copy) = copy {
-                    parts.push(format!("{} limit-copy", factor(lane / copy)));
-                }
+            for (ours, batch, wait) in rows {
+                let Some(lane) = self.rate(ours, (bytes, batch), wait) else { continue };
+                // A lane that copies has no business with a ring that does not.
+                let index = self.rate(LimitIndex, (bytes, batch), spin).filter(|_| ours == Lane);
+                let others = [
+                    (self.rate(Pipe, (bytes, 1), None), "a pipe"),
+                    (index, "limit-index"),
+                    (self.rate(LimitCopy, (bytes, 1), spin), "limit-copy"),
+                ];
+                let parts: Vec<String> = others
+                    .into_iter()
+                    .filter_map(|(other, what)| Some(format!("{} {what}", factor(lane / other?))))
+                    .collect();
                 if !parts.is_empty() {
+                    let copied = if ours == LaneCopy { ", copied in and out" } else { "" };
                     let policy = if wait == default { ", default policy" } else { "" };
-                    text.push(format!(
-                        "{}{policy}: {}",
-                        describe(Case::Oneway, batch, bytes),
-                        parts.join(", ")
-                    ));
+                    let title = describe(Case::Oneway, batch, bytes);
+                    text.push(format!("{title}{copied}{policy}: {}", parts.join(", ")));
                 }
             }
         }

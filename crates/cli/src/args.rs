@@ -17,6 +17,10 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Measure the lane beside pipes, sockets, message queues and the limits of the machine
     Bench(Bench),
+    /// List the named segments of this user
+    Ls(Ls),
+    /// Remove named segments that nobody uses any more
+    Gc(Gc),
     /// Check whether this machine has what ginnel needs
     Doctor(Doctor),
 }
@@ -41,7 +45,7 @@ pub(crate) struct Bench {
     /// Only these cases: rtt, rtt-samecore, oneway, idle, paced
     #[arg(long = "case", value_name = "CASE", value_delimiter = ',')]
     pub(crate) cases: Vec<Case>,
-    /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane
+    /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane, lane-copy
     #[arg(long = "impl", value_name = "IMPL", value_delimiter = ',')]
     pub(crate) implementations: Vec<Implementation>,
     /// Only these sizes: multiples of 8 bytes up to 64MiB, such as 64, 1KiB, 4MiB
@@ -65,6 +69,49 @@ pub(crate) struct Bench {
     /// One JSON object a row on standard output, and nothing else there
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const LS_EXAMPLES: &str = "\
+Examples:
+  ginnel ls                                 one line a segment
+  ginnel ls --long shop                     with its participants and objects
+  ginnel ls --json                          one JSON object a segment
+
+To look at a segment ginnel attaches to it for a moment; like whoever attaches, it then repairs what dead
+participants left. A segment that nobody uses stays: ginnel gc removes it.";
+
+/// Options of `ginnel ls`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = LS_EXAMPLES)]
+pub(crate) struct Ls {
+    /// Only these segments
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Participants and objects too
+    #[arg(short, long)]
+    pub(crate) long: bool,
+    /// One JSON object a segment
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const GC_EXAMPLES: &str = "\
+Examples:
+  ginnel gc shop                            remove it if no process is attached
+  ginnel gc --all                           remove all that no process is attached to
+
+What lies unreceived in a removed segment is lost. A segment in use is kept, whatever is asked.";
+
+/// Options of `ginnel gc`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = GC_EXAMPLES)]
+pub(crate) struct Gc {
+    /// These segments
+    #[arg(value_name = "NAME", required_unless_present = "all")]
+    pub(crate) names: Vec<String>,
+    /// Every segment of this user
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) all: bool,
 }
 
 const DOCTOR_EXAMPLES: &str = "\

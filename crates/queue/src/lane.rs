@@ -378,6 +378,69 @@ impl Lane {
     }
 }
 
+/// Where an end stands: the words of a [`Cursor`], kept ready so that moving on is two additions.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// As [`Cursor::bits`].
+    word: u64,
+    /// Bytes from the start of the ring.
+    offset: u64,
+}
+
+/// What a byte adds to the word of a [`Place`] (whole granules only), and what a lap adds.
+const BYTE_SHIFT: u32 = 13;
+const LAP: u64 = 1 << 48;
+
+impl Place {
+    fn new(cursor: Cursor) -> Self {
+        Self { word: cursor.bits(), offset: cursor.offset }
+    }
+
+    fn cursor(self) -> Cursor {
+        Cursor::from_bits(self.word)
+    }
+
+    #[inline(always)]
+    fn bits(self) -> u64 {
+        self.word
+    }
+
+    #[inline(always)]
+    fn offset(self) -> u64 {
+        self.offset
+    }
+
+    /// Values taken from the record here.
+    #[inline(always)]
+    fn index(self) -> u16 {
+        self.word as u16
+    }
+
+    /// Takes values from the record here.
+    #[inline(always)]
+    fn take(&mut self, values: u16) {
+        self.word += u64::from(values);
+    }
+
+    /// Moves on to the record behind this one of `bytes`.
+    #[inline(always)]
+    fn next_record(&mut self, bytes: u64, size: u64) {
+        self.word &= !u64::from(u16::MAX);
+        self.advance(bytes, size);
+    }
+
+    /// Moves on by `bytes`, a multiple of a granule and at most `size`. The index must be zero.
+    #[inline(always)]
+    fn advance(&mut self, bytes: u64, size: u64) {
+        self.offset += bytes;
+        self.word = self.word.wrapping_add(bytes << BYTE_SHIFT);
+        if self.offset >= size {
+            self.offset -= size;
+            self.word = self.word.wrapping_add(LAP).wrapping_sub(size << BYTE_SHIFT);
+        }
+    }
+}
+
 /// What a walk over the headers found.
 struct Walk {
     /// The first place without a record, or the one whose record would overrun.
@@ -407,4 +470,33 @@ fn take(role: &AtomicU32, me: ParticipantId) -> Result<Role, LaneError> {
 /// Undoes [`take`], where the lane turned out to be corrupted.
 fn put_back(role: &AtomicU32, me: ParticipantId, before: Role) {
     let _ = role.compare_exchange(Role::held(me), before.bits(), Release, Relaxed); // E4
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_moves_as_a_cursor_does() {
+        let size = 3 * PAGE as u64;
+        let mut cursor = Cursor { lap: 0xfffe, offset: size - 16, index: 0 };
+        let mut place = Place::new(cursor);
+        for step in [8, 8, 4096, size - 8, size, 16].into_iter().cycle().take(200) {
+            place.advance(step, size);
+            cursor = cursor.advance(step, size);
+            assert_eq!((place.cursor(), place.offset()), (cursor, cursor.offset));
+        }
+    }
+
+    #[test]
+    fn shapes_hold_what_they_promise() {
+        for (size, align, capacity) in [(8, 8, 1), (8, 8, 1000), (24, 4, 7), (64, 64, 100), (1, 1, 5000)] {
+            let shape = Shape::of_values(size, align, capacity, Mode::Spin).expect("fits");
+            assert!(shape.capacity() >= capacity, "{shape:?}");
+            assert!(shape.len_max() >= size, "{shape:?}");
+        }
+        assert_eq!(Shape::of_values(8, 8, u64::MAX, Mode::Spin), None);
+        assert_eq!(Shape::of_values(8, 3, 1, Mode::Spin), None);
+        assert_eq!(Shape::of_bytes(RING_MAX, Mode::Spin), None);
+    }
 }

@@ -161,6 +161,8 @@ impl Drop for Child {
 
 /// Forks; the child runs `body` and ends with exit code 0, or 101 if `body` panics.
 ///
+/// What `body` owns is dropped in the parent too, when this returns: let it borrow what the parent goes on to use.
+///
 /// # Errors
 /// `Other` when this process has threads that a fork would leave behind; what the system says when it cannot fork.
 pub fn fork_child(body: impl FnOnce()) -> io::Result<Child> {

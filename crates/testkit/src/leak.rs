@@ -1,6 +1,7 @@
 //! What is left behind: open files, mappings, names in `/dev/shm`, and whatever the caller counts.
 //!
-//! Take a [`Snapshot`] before and one after, and ask the later for what it has more.
+//! Take a [`Snapshot`] before and one after, and ask the later for what it has more. Names are asked for by a part that
+//! only the caller's have, because other runs on the machine make and remove theirs at the same time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,8 +12,7 @@ use std::io;
 pub struct Snapshot(BTreeMap<String, u64>);
 
 impl Snapshot {
-    /// Counts the open files of a process by what they lead to, its mappings of ginnel's memory, and the files of
-    /// ginnel in `/dev/shm`.
+    /// Counts the open files of a process by what they lead to, and its mappings of ginnel's memory.
     ///
     /// # Errors
     /// When `/proc` cannot be read.
@@ -33,18 +33,21 @@ impl Snapshot {
                 snapshot.add(format!("mapping of {name}"), 1);
             }
         }
-        snapshot.add_names()?;
         Ok(snapshot)
     }
 
-    /// Only the files of ginnel in `/dev/shm`.
+    /// Adds the files in `/dev/shm` whose names contain `part`.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn of_names() -> io::Result<Self> {
-        let mut snapshot = Self::default();
-        snapshot.add_names()?;
-        Ok(snapshot)
+    pub fn add_names(&mut self, part: &str) -> io::Result<()> {
+        for entry in fs::read_dir("/dev/shm")? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.contains(part) {
+                self.add(format!("/dev/shm/{name}"), 1);
+            }
+        }
+        Ok(())
     }
 
     /// Adds something that the caller counted, such as participants in use.
@@ -60,16 +63,6 @@ impl Snapshot {
             (*count > had).then(|| format!("{what}: {had} before, {count} now"))
         });
         grown.collect()
-    }
-
-    fn add_names(&mut self) -> io::Result<()> {
-        for entry in fs::read_dir("/dev/shm")? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if name.starts_with("ginnel.") || name.starts_with("ginnel-") {
-                self.add(format!("/dev/shm/{name}"), 1);
-            }
-        }
-        Ok(())
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Plan {
     pub every_up_to: usize,
     /// In longer windows, how many places are tried besides those after a change.
     pub sample: usize,
+    /// About how many places at most; those after a change are never left out.
+    pub most: usize,
     /// Added to the places of a sample, so that repeated runs look elsewhere.
     pub seed: u64,
 }
@@ -33,26 +35,38 @@ pub struct Plan {
 const STEPS_MOST: usize = 1_000_000;
 
 impl Plan {
-    /// Every instruction of every window up to 1500 instructions.
+    /// Every instruction of every window up to 1500 instructions, as long as that makes no more than 5000 trials.
     #[must_use]
     pub const fn full() -> Self {
-        Self { every_up_to: 1500, sample: 300, seed: 0 }
+        Self { every_up_to: 1500, sample: 300, most: 5000, seed: 0 }
     }
 
     /// The places after a change, and a few others.
     #[must_use]
     pub const fn short() -> Self {
-        Self { every_up_to: 6, sample: 3, seed: 0 }
+        Self { every_up_to: 6, sample: 3, most: 400, seed: 0 }
     }
 
+    /// The places to try. Where they would be too many, the shortest windows stay whole and the others get thinner.
     fn places(&self, scouted: &[Window]) -> Vec<Place> {
+        let (mut every_up_to, mut sample) = (self.every_up_to, self.sample);
+        loop {
+            let places = self.choose(scouted, every_up_to, sample);
+            if places.len() <= self.most || every_up_to == 0 {
+                return places;
+            }
+            (every_up_to, sample) = (every_up_to / 2, sample / 2);
+        }
+    }
+
+    fn choose(&self, scouted: &[Window], every_up_to: usize, sample: usize) -> Vec<Place> {
         let mut places = Vec::new();
         for (number, window) in scouted.iter().enumerate() {
-            let mut steps: Vec<usize> = if window.length <= self.every_up_to {
+            let mut steps: Vec<usize> = if window.length <= every_up_to {
                 (0..=window.length).collect()
             } else {
-                let sample = self.sample.min(2 * STEPS_MOST / window.length);
-                let stride = window.length.div_ceil(sample.max(2));
+                let sample = sample.min(2 * STEPS_MOST / window.length.max(1));
+                let stride = window.length.div_ceil(sample.max(1)).max(1);
                 let first = self.seed as usize % stride;
                 let sample = (first..window.length).step_by(stride);
                 sample.chain(window.changes.iter().copied()).chain([0, window.length]).collect()
@@ -273,14 +287,23 @@ mod tests {
 
     #[test]
     fn a_short_window_is_tried_at_every_step() {
-        let places = Plan { every_up_to: 3, sample: 1, seed: 0 }.places(&windows());
+        let places = Plan { every_up_to: 3, sample: 1, most: 99, seed: 0 }.places(&windows());
         let first: Vec<usize> = places.iter().filter(|p| p.window == 0).map(|p| p.step).collect();
         assert_eq!(first, [0, 1, 2, 3]);
     }
 
     #[test]
+    fn too_many_places_are_thinned_and_changes_stay() {
+        let places = Plan { every_up_to: 2000, sample: 100, most: 50, seed: 0 }.places(&windows());
+        assert!(places.len() < 50, "{}", places.len());
+        for step in [501, 777] {
+            assert!(places.contains(&Place { window: 1, step }));
+        }
+    }
+
+    #[test]
     fn a_long_window_keeps_its_ends_and_its_changes() {
-        let places = Plan { every_up_to: 3, sample: 2, seed: 100 }.places(&windows());
+        let places = Plan { every_up_to: 3, sample: 2, most: 99, seed: 100 }.places(&windows());
         let second: Vec<usize> = places.iter().filter(|p| p.window == 1).map(|p| p.step).collect();
         assert_eq!(second, [0, 100, 501, 600, 777, 1000]);
     }

@@ -1,4 +1,7 @@
 //! The receiving end, typed.
+//!
+//! - I1 the end is dropped once, by `Drop`.
+//! - I2 any bytes are a value of a [`Plain`] type, so copying bytes into reserved room initialises it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -38,7 +41,7 @@ impl<T: ?Sized> Drop for Consumer<T> {
     #[allow(unsafe_code, reason = "ManuallyDrop::drop, once, here")]
     fn drop(&mut self) {
         if !self.attached.object.is_forked() {
-            // SAFETY: I1 (only here): called once, as the value goes away; nobody touches the end again.
+            // SAFETY: I1: called once, as the value goes away; nobody touches the end again.
             unsafe { ManuallyDrop::drop(&mut self.end) }
         }
     }
@@ -243,10 +246,8 @@ impl<T: Plain> Consumer<T> {
         let mut redelivered = false;
         while taken < limit && self.end.peek().is_ok() {
             let loan = self.end.loan(limit - taken);
-            let before = into.len();
-            into.extend(loan.bytes().chunks_exact(size_of::<T>()).map(value_of));
+            taken += append(into, loan.bytes());
             redelivered |= loan.redelivered();
-            taken += into.len() - before;
         }
         self.redelivered = redelivered;
         Ok(taken)
@@ -267,6 +268,20 @@ impl<T: Plain> Consumer<T> {
 fn value_of<T: Plain>(bytes: &[u8]) -> T {
     // The lane was made for values of this size, so this cannot fail.
     T::read_from_bytes(bytes).unwrap_or_else(|_| unreachable!("a message has the size of its type"))
+}
+
+/// Appends the values in `bytes` and gives how many there were. One copy, whatever their size.
+#[inline(always)]
+#[allow(unsafe_code, reason = "copies straight into the room of the vector")]
+fn append<T: Plain>(into: &mut Vec<T>, bytes: &[u8]) -> usize {
+    let (count, len) = (bytes.len() / size_of::<T>(), into.len());
+    into.reserve(count);
+    let room = into.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+    // SAFETY: I2: `reserve` made room for `count` values, which are at most `bytes.len()` bytes.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), room, count * size_of::<T>()) }
+    // SAFETY: I2: they are initialised now, and any bytes are a value of a `Plain` type.
+    unsafe { into.set_len(len + count) }
+    count
 }
 
 impl Consumer<[u8]> {

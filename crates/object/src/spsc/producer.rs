@@ -1,4 +1,6 @@
 //! The sending end, typed.
+//!
+//! - I1 the end is dropped once, by `Drop`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -37,7 +39,7 @@ impl<T: ?Sized> Drop for Producer<T> {
     #[allow(unsafe_code, reason = "ManuallyDrop::drop, once, here")]
     fn drop(&mut self) {
         if !self.attached.object.is_forked() {
-            // SAFETY: I1 (only here): called once, as the value goes away; nobody touches the end again.
+            // SAFETY: I1: called once, as the value goes away; nobody touches the end again.
             unsafe { ManuallyDrop::drop(&mut self.end) }
         }
     }

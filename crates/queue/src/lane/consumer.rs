@@ -6,32 +6,39 @@
 use core::fmt;
 
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release};
+use ginnel_layout::atomic::spin_loop;
 use ginnel_layout::lane::{Cursor, Role};
 use ginnel_layout::record::{GRANULE, RecordHeader};
 use ginnel_layout::{Liveness, ParticipantId};
 use ginnel_sync::Deadline;
 use ginnel_sync::park::{self, Mode, Stop, Waiter};
 
-use super::{Lane, LaneError, Shape};
+use super::{Lane, LaneError, Place, Shape};
 
 /// The receiving end. One at a time; `Send`, not `Sync`.
 pub struct Consumer {
     end: End,
     waiter: Waiter,
+    slip: Slip,
     me: ParticipantId,
 }
 
 /// What the hot path touches.
 struct End {
     lane: Lane,
-    /// The record at the head, and how many of its values were taken.
-    head: Cursor,
-    /// Values of the record at the head; 0 = not looked at yet.
-    count: u16,
-    /// Bytes of the record at the head.
+    /// The record at the head; the index in its word counts values that were taken.
+    head: Place,
+    /// Values of that record that are left; 0 = not looked at yet.
+    left: u16,
+    /// Bytes of that record.
     record: u64,
-    /// Bytes of the message at the head.
+    /// Where in the ring the next message begins, and its length in bytes.
+    message: u64,
     len: u64,
+    /// The header word of a record of one value, which needs no more than a comparison. 0 for bytes.
+    value_header: u64,
+    /// Bytes of such a record.
+    value_record: u64,
     /// The record at the head may have been seen by a consumer that died.
     seen_before: bool,
     poisoned: bool,
@@ -41,7 +48,7 @@ impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer")
             .field("lane", &self.end.lane)
-            .field("head", &self.end.head)
+            .field("head", &self.end.head.cursor())
             .finish_non_exhaustive()
     }
 }
@@ -49,8 +56,21 @@ impl fmt::Debug for Consumer {
 impl Consumer {
     pub(super) fn new(lane: Lane, me: ParticipantId, head: Cursor, seen_before: bool) -> Self {
         let waiter = Waiter::new(lane.shape.mode);
-        let end = End { lane, head, count: 0, record: 0, len: 0, seen_before, poisoned: false };
-        Self { end, waiter, me }
+        let value_size = lane.shape.value_size;
+        let value_header = if value_size == 0 { 0 } else { RecordHeader::many(value_size as u32, 1).bits() };
+        let end = End {
+            lane,
+            head: Place::new(head),
+            left: 0,
+            record: 0,
+            message: 0,
+            len: value_size,
+            value_header,
+            value_record: lane.record_size(value_size),
+            seen_before,
+            poisoned: false,
+        };
+        Self { end, waiter, slip: Slip::default(), me }
     }
 
     /// What was agreed when the lane was made.
@@ -80,7 +100,7 @@ impl Consumer {
         if len != into.len() as u64 {
             return Err(LaneError::TooLarge { len, max: into.len() as u64 });
         }
-        self.end.lane.ring.read(self.end.payload_at(), into);
+        self.end.lane.ring.read(self.end.message, into);
         let seen_before = self.end.seen_before;
         self.end.release(1);
         Ok(seen_before)
@@ -94,9 +114,8 @@ impl Consumer {
     #[cfg(not(loom))]
     #[inline(always)]
     pub fn loan(&mut self, limit: usize) -> Loan<'_> {
-        assert!(self.end.head.index < self.end.count, "lent without a message");
-        let there = self.end.count - self.end.head.index;
-        let count = u16::try_from(limit.max(1)).unwrap_or(u16::MAX).min(there);
+        assert!(self.end.left > 0, "lent without a message");
+        let count = limit.clamp(1, usize::from(self.end.left)) as u16;
         Loan { end: &mut self.end, count }
     }
 
@@ -109,10 +128,16 @@ impl Consumer {
         deadline: Deadline,
         liveness: &impl Liveness,
     ) -> Result<(), LaneError> {
-        let Self { end, waiter, .. } = self;
+        let Self { end, waiter, slip, .. } = self;
         let lane = end.lane;
+        if lane.shape.mode != Mode::Sleep {
+            slip.keep_away(end.head.offset());
+        }
+        let mut polls = 0_u32;
         let ready = || {
+            polls = polls.saturating_add(1);
             if end.front() {
+                slip.found(end.end_of_record(), polls);
                 return Some(Ok(()));
             }
             match end.why_nothing() {
@@ -143,7 +168,7 @@ impl Consumer {
     /// Messages that can be received now. Walks the ring; meant for people.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.end.lane.count(self.end.head, self.end.lane.shape.size)
+        self.end.lane.count(self.end.head.cursor(), self.end.lane.shape.size)
     }
 
     /// Is there nothing to receive now?
@@ -167,38 +192,95 @@ impl Drop for Consumer {
     }
 }
 
+/// How far a consumer that has caught up stays behind its producer, in turns of the spin loop.
+///
+/// A consumer that polls the header which the producer is about to write takes the line away from it, twice a
+/// message. While messages stream, it is faster to let some of them gather first. Whether they stream shows in
+/// what was found: more than one record since the last wait, or a record at the first look. An exchange of
+/// single messages finds one after many looks, and is never held up.
+#[derive(Debug, Default)]
+struct Slip {
+    /// Turns before the first look.
+    turns: u32,
+    /// Waits until a single message that came at once is taken for a stream again.
+    rest: u32,
+    /// Where the record found by the last wait ends.
+    first_end: u64,
+    /// That record was there at the first looks.
+    at_once: bool,
+}
+
+impl Slip {
+    /// The first distance tried.
+    const FIRST: u32 = 4;
+    /// The longest: a fraction of a microsecond.
+    const LONGEST: u32 = 16;
+    /// Waits between two tries that found no stream.
+    const REST: u32 = 64;
+
+    /// Before a wait: `head` is where the consumer stands.
+    #[inline]
+    fn keep_away(&mut self, head: u64) {
+        if head != self.first_end {
+            self.turns = (2 * self.turns).clamp(Self::FIRST, Self::LONGEST);
+        } else if self.turns == 0 && self.at_once && self.rest == 0 {
+            (self.turns, self.rest) = (Self::FIRST, Self::REST);
+        } else {
+            (self.turns, self.rest) = (0, self.rest.saturating_sub(1));
+        }
+        for _ in 0..self.turns {
+            spin_loop();
+        }
+    }
+
+    #[inline]
+    fn found(&mut self, first_end: u64, polls: u32) {
+        (self.first_end, self.at_once) = (first_end, polls <= 2);
+    }
+}
+
 impl End {
     /// Is a message at the head? Fills in what is known of it.
     #[inline(always)]
     fn front(&mut self) -> bool {
-        if self.head.index < self.count {
+        if self.left > 0 {
             return true;
         }
-        let word = self.lane.ring.header(self.head.offset).load(Acquire); // E1
-        word != 0 && self.look_at(word)
+        let word = self.lane.ring.header(self.head.offset()).load(Acquire); // E1
+        if word == 0 {
+            return false;
+        }
+        if word == self.value_header && self.head.index() == 0 {
+            (self.left, self.record) = (1, self.value_record);
+            self.message = self.head.offset() + self.lane.unit;
+            return true;
+        }
+        self.look_at(word)
     }
 
     /// I3: checks the header once, and keeps what it says.
-    #[inline(always)]
+    #[inline(never)]
     fn look_at(&mut self, word: u64) -> bool {
         let shape = self.lane.shape;
-        let (len, fits) = match RecordHeader::from_bits(word) {
-            Some(RecordHeader { len, many: false, .. }) if shape.value_size == 0 => (u64::from(len), true),
-            Some(RecordHeader { len, count, many: true }) => {
-                let all = u64::from(count) * shape.value_size;
-                (shape.value_size, count > self.head.index && all == u64::from(len))
+        let taken = self.head.index();
+        let (header, len, fits) = match RecordHeader::from_bits(word) {
+            Some(header @ RecordHeader { many: false, .. }) => {
+                (header, u64::from(header.len), shape.value_size == 0 && header.count == 1 && taken == 0)
             }
-            _ => (0, false),
+            Some(header @ RecordHeader { many: true, .. }) => {
+                let all = u64::from(header.count) * shape.value_size;
+                let fits = shape.value_size > 0 && header.count > taken && all == u64::from(header.len);
+                (header, shape.value_size, fits)
+            }
+            None => (RecordHeader::one(0), 0, false),
         };
-        let header = RecordHeader::from_bits(word);
-        let record = self.lane.record_size(header.map_or(0, |header| u64::from(header.len)));
+        let record = self.lane.record_size(u64::from(header.len));
         if !fits || record + GRANULE > shape.size || self.poisoned {
             self.poisoned = true;
             return false;
         }
-        self.count = header.map_or(0, |header| header.count);
-        self.record = record;
-        self.len = len;
+        (self.left, self.record, self.len) = (header.count - taken, record, len);
+        self.message = self.head.offset() + self.lane.unit + u64::from(taken) * len;
         true
     }
 
@@ -224,9 +306,11 @@ impl End {
         }
     }
 
-    #[inline(always)]
-    fn payload_at(&self) -> u64 {
-        self.head.offset + self.lane.unit + u64::from(self.head.index) * self.len
+    /// Where in the ring the record at the head ends.
+    fn end_of_record(&self) -> u64 {
+        let mut place = self.head;
+        place.advance(self.record, self.lane.shape.size);
+        place.offset()
     }
 
     /// Is there as much room as the sleeping producer asked for?
@@ -234,16 +318,19 @@ impl End {
     fn has_passed_the_mark(&self) -> bool {
         let mark = Cursor::from_bits(self.lane.control().not_full.mark.load(Relaxed));
         // An impossible mark is a broken peer's; waking it is always allowed.
-        mark.distance(self.head, self.lane.shape.size).is_some() || mark.offset >= self.lane.shape.size
+        mark.distance(self.head.cursor(), self.lane.shape.size).is_some()
+            || mark.offset >= self.lane.shape.size
     }
 
     /// Acknowledges the next `taken` messages of the record at the head.
     #[inline(always)]
     fn release(&mut self, taken: u16) {
-        self.head.index += taken;
-        if self.head.index >= self.count {
-            self.head = self.head.advance(self.record, self.lane.shape.size);
-            self.count = 0;
+        self.left -= taken;
+        if self.left > 0 {
+            self.head.take(taken);
+            self.message += u64::from(taken) * self.len;
+        } else {
+            self.head.next_record(self.record, self.lane.shape.size);
             // Not earlier: the dead one may have held a loan of every value of this record.
             self.seen_before = false;
         }
@@ -277,7 +364,7 @@ impl Loan<'_> {
     #[inline(always)]
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.end.lane.ring.slice(self.end.payload_at(), self.end.len * u64::from(self.count))
+        self.end.lane.ring.slice(self.end.message, self.end.len * u64::from(self.count))
     }
 
     /// May it have been delivered before, to a consumer that died?

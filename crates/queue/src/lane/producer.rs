@@ -12,12 +12,15 @@ use ginnel_layout::{Liveness, ParticipantId};
 use ginnel_sync::Deadline;
 use ginnel_sync::park::{self, Mode, Stop, Waiter};
 
-use super::{Lane, LaneError, Shape};
+use super::{Lane, LaneError, Place, Shape};
 
 /// Polls of a spinning producer that wait for an eighth of the ring instead of for one message's room: while
 /// the consumer works it off, both stay out of each other's lines. Bounded, so that a reply which waits for
 /// this very message is only delayed by them.
 const PATIENT_POLLS: u32 = 64;
+
+/// Of these polls, one in so many looks at the consumer's line at all.
+const POLLS_A_LOOK: u32 = 8;
 
 /// The sending end. One at a time; `Send`, not `Sync`.
 pub struct Producer {
@@ -29,8 +32,12 @@ pub struct Producer {
 /// What the hot path touches.
 struct End {
     lane: Lane,
-    tail: Cursor,
+    tail: Place,
     free: u64,
+    /// Bytes of the record of one value, and its header word: what every single message of a lane of values
+    /// takes.
+    value_record: u64,
+    value_header: u64,
     poisoned: bool,
 }
 
@@ -38,7 +45,7 @@ impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer")
             .field("lane", &self.end.lane)
-            .field("tail", &self.end.tail)
+            .field("tail", &self.end.tail.cursor())
             .field("free", &self.end.free)
             .finish_non_exhaustive()
     }
@@ -47,7 +54,10 @@ impl fmt::Debug for Producer {
 impl Producer {
     pub(super) fn new(lane: Lane, me: ParticipantId, tail: Cursor) -> Self {
         let waiter = Waiter::new(lane.shape.mode);
-        Self { end: End { lane, tail, free: 0, poisoned: false }, waiter, me }
+        let value_record = lane.record_size(lane.shape.value_size);
+        let value_header = RecordHeader::many(lane.shape.value_size as u32, 1).bits();
+        let end = End { lane, tail: Place::new(tail), free: 0, value_record, value_header, poisoned: false };
+        Self { end, waiter, me }
     }
 
     /// What was agreed when the lane was made.
@@ -62,10 +72,10 @@ impl Producer {
     /// `WouldBlock` when full; `Closed` or `PeerDied`; `TooLarge`; `Corrupted`.
     #[inline(always)]
     pub fn try_send(&mut self, message: &[u8]) -> Result<(), LaneError> {
-        let len = message.len() as u64;
-        self.end.make_room(len)?;
+        let (header, record) = self.end.record_of(message.len() as u64);
+        self.end.make_room_of(record, message.len() as u64)?;
         self.end.write(0, message);
-        self.end.commit(self.end.header_of(len), len);
+        self.end.publish(header, record);
         Ok(())
     }
 
@@ -84,7 +94,8 @@ impl Producer {
         let fits = self.end.values_that_fit(values.len() as u64 / size)?;
         let len = fits * size;
         self.end.write(0, &values[..len as usize]);
-        self.end.commit(RecordHeader::many(len as u32, fits as u16), len);
+        let header = RecordHeader::many(len as u32, fits as u16).bits();
+        self.end.publish(header, self.end.lane.record_size(len));
         Ok(fits as usize)
     }
 
@@ -103,12 +114,12 @@ impl Producer {
                 break;
             }
             self.end.write(at, message);
-            let header = self.end.header_of(message.len() as u64);
-            self.end.header_word(at).store(header.bits(), Relaxed);
+            let (header, _) = self.end.record_of(message.len() as u64);
+            self.end.header_word(at).store(header, Relaxed);
             at += step;
             sent += 1;
         }
-        let header = self.end.header_of(first.len() as u64);
+        let (header, _) = self.end.record_of(first.len() as u64);
         self.end.publish(header, at);
         Ok(sent)
     }
@@ -128,7 +139,7 @@ impl Producer {
     /// Unless [`Producer::has_room`] or [`Producer::wait_for_room`] said so for this length before.
     #[inline(always)]
     pub fn claim(&mut self, len: u64) -> Claim<'_> {
-        assert!(self.end.lane.record_size(len) + GRANULE <= self.end.free, "claimed without room");
+        assert!(self.end.record_of(len).1 + GRANULE <= self.end.free, "claimed without room");
         Claim { end: &mut self.end, len }
     }
 
@@ -147,12 +158,16 @@ impl Producer {
         let lane = end.lane;
         let shape = lane.shape;
         lane.control().not_full.mark.store(end.mark_for(len).bits(), Relaxed);
-        let mut polls = 0;
+        let mut polls = 0_u32;
         let ready = || {
-            polls += 1;
+            polls = polls.saturating_add(1);
+            let patient = polls > 1 && polls < PATIENT_POLLS;
+            if patient && !polls.is_multiple_of(POLLS_A_LOOK) {
+                return None;
+            }
             match end.make_room(len) {
                 Err(LaneError::WouldBlock) => None,
-                Ok(()) if polls > 1 && polls < PATIENT_POLLS && !end.is_comfortable(&shape) => None,
+                Ok(()) if patient && !end.is_comfortable(&shape) => None,
                 end => Some(end),
             }
         };
@@ -180,7 +195,7 @@ impl Producer {
     #[must_use]
     pub fn len(&self) -> u64 {
         let head = Cursor::from_bits(self.end.lane.control().head.load(Acquire)); // E2
-        let bytes = Cursor { index: 0, ..head }.distance(self.end.tail, self.end.lane.shape.size);
+        let bytes = Cursor { index: 0, ..head }.distance(self.end.tail.cursor(), self.end.lane.shape.size);
         bytes.map_or(0, |bytes| self.end.lane.count(head, bytes))
     }
 
@@ -207,9 +222,15 @@ impl End {
     /// Makes sure that a record of `len` bytes fits behind the tail.
     #[inline(always)]
     fn make_room(&mut self, len: u64) -> Result<(), LaneError> {
+        self.make_room_of(self.record_of(len).1, len)
+    }
+
+    /// The same, for a record of `record` bytes.
+    #[inline(always)]
+    fn make_room_of(&mut self, record: u64, len: u64) -> Result<(), LaneError> {
         let gone = Role::is_gone(self.lane.control().not_empty.role.load(Relaxed));
         // `free` is zero in a poisoned end, so one comparison guards both.
-        if gone || self.lane.record_size(len) + GRANULE > self.free {
+        if gone || record + GRANULE > self.free {
             return self.make_room_slowly(len);
         }
         Ok(())
@@ -232,7 +253,7 @@ impl End {
             _ => {}
         }
         let head = Cursor::from_bits(lane.control().head.load(Acquire)); // E2
-        let used = Cursor { index: 0, ..head }.distance(self.tail, lane.shape.size);
+        let used = Cursor { index: 0, ..head }.distance(self.tail.cursor(), lane.shape.size);
         // I3: the head only moves forward, so free room never shrinks behind our back.
         let Some(free) = used.map(|used| lane.shape.size - used).filter(|free| *free >= self.free) else {
             self.poisoned = true;
@@ -252,7 +273,7 @@ impl End {
     fn mark_for(&self, len: u64) -> Cursor {
         let size = self.lane.shape.size;
         let wanted = (self.lane.record_size(len) + GRANULE).max(size / 2).min(size);
-        let mark = self.tail.advance(wanted, size);
+        let mark = self.tail.cursor().advance(wanted, size);
         Cursor { lap: mark.lap.wrapping_sub(1), ..mark }
     }
 
@@ -278,37 +299,33 @@ impl End {
         }
     }
 
+    /// The header word and the bytes of the record of one message of `len` bytes.
     #[inline(always)]
-    fn header_of(&self, len: u64) -> RecordHeader {
-        if self.lane.shape.value_size == 0 {
-            RecordHeader::one(len as u32)
+    fn record_of(&self, len: u64) -> (u64, u64) {
+        if self.lane.shape.value_size == len && len > 0 {
+            (self.value_header, self.value_record)
         } else {
-            RecordHeader::many(len as u32, 1)
+            (RecordHeader::one(len as u32).bits(), self.lane.record_size(len))
         }
     }
 
     #[inline(always)]
     fn header_word(&self, at: u64) -> &ginnel_layout::atomic::AtomicU64 {
-        self.lane.ring.header(self.tail.offset + at)
+        self.lane.ring.header(self.tail.offset() + at)
     }
 
     /// Writes the payload of the record `at` bytes behind the tail.
     #[inline(always)]
     fn write(&self, at: u64, bytes: &[u8]) {
-        self.lane.ring.write(self.tail.offset + at + self.lane.unit, bytes);
-    }
-
-    #[inline(always)]
-    fn commit(&mut self, header: RecordHeader, len: u64) {
-        self.publish(header, self.lane.record_size(len));
+        self.lane.ring.write(self.tail.offset() + at + self.lane.unit, bytes);
     }
 
     /// Steps 2, 3, 4 and the wake: everything up to `bytes` behind the tail becomes visible at once.
     #[inline(always)]
-    fn publish(&mut self, header: RecordHeader, bytes: u64) {
+    fn publish(&mut self, header: u64, bytes: u64) {
         self.header_word(bytes).store(0, Relaxed);
-        self.header_word(0).store(header.bits(), Release); // E1: the COMMIT
-        self.tail = self.tail.advance(bytes, self.lane.shape.size);
+        self.header_word(0).store(header, Release); // E1: the COMMIT
+        self.tail.advance(bytes, self.lane.shape.size);
         self.free -= bytes;
         let control = self.lane.control();
         control.tail.store(self.tail.bits(), Relaxed);
@@ -336,20 +353,21 @@ impl Claim<'_> {
     #[inline(always)]
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.end.lane.ring.slice(self.end.tail.offset + self.end.lane.unit, self.len)
+        self.end.lane.ring.slice(self.end.tail.offset() + self.end.lane.unit, self.len)
     }
 
     /// Where the message is to be written. Holds old bytes.
     #[cfg(not(loom))]
     #[inline(always)]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.end.lane.ring.slice_mut(self.end.tail.offset + self.end.lane.unit, self.len)
+        self.end.lane.ring.slice_mut(self.end.tail.offset() + self.end.lane.unit, self.len)
     }
 
     /// Sends the first `len` bytes of it, at most what was claimed.
     #[inline(always)]
     pub fn commit(self, len: u64) {
         let len = len.min(self.len);
-        self.end.commit(self.end.header_of(len), len);
+        let (header, record) = self.end.record_of(len);
+        self.end.publish(header, record);
     }
 }
