@@ -75,8 +75,10 @@ named! {
     Implementation, "implementation" {
         /// Two words on two lines.
         LimitLine = "limit-line",
-        /// Copy in, copy out.
+        /// Copy in, copy out, through a ring that fits the second-level cache.
         LimitCopy = "limit-copy",
+        /// The same through a ring that does not.
+        LimitCopyLarge = "limit-copy-large",
         /// A bare futex, always asleep.
         LimitFutex = "limit-futex",
         /// A bare ring of two positions.
@@ -111,14 +113,17 @@ named! {
 impl Implementation {
     /// Whether this is a limit, which every run has whatever was asked for.
     pub fn is_control(self) -> bool {
-        matches!(self, Self::LimitLine | Self::LimitCopy | Self::LimitFutex | Self::LimitIndex)
+        matches!(
+            self,
+            Self::LimitLine | Self::LimitCopy | Self::LimitCopyLarge | Self::LimitFutex | Self::LimitIndex
+        )
     }
 
     /// The sizes it can carry at all, by its nature.
     fn carries(self, size: usize) -> bool {
         match self {
             Self::LimitLine | Self::LimitFutex => size == 8,
-            Self::LimitCopy | Self::LaneCopy => size >= COPY_SIZE_MIN,
+            Self::LimitCopy | Self::LimitCopyLarge | Self::LaneCopy => size >= COPY_SIZE_MIN,
             _ => true,
         }
     }
@@ -274,9 +279,10 @@ impl Selection {
     /// The ways to wait of an implementation; `None` where the kernel decides.
     fn waits_of(&self, implementation: Implementation) -> Vec<Option<Wait>> {
         match implementation {
-            Implementation::LimitLine | Implementation::LimitCopy | Implementation::LimitIndex => {
-                vec![Some(Wait::Spin)]
-            }
+            Implementation::LimitLine
+            | Implementation::LimitCopy
+            | Implementation::LimitCopyLarge
+            | Implementation::LimitIndex => vec![Some(Wait::Spin)],
             Implementation::LimitFutex => vec![Some(Wait::Sleep)],
             Implementation::LaneCopy if self.waits.is_empty() => vec![Some(Wait::Spin)],
             Implementation::Lane | Implementation::LaneCopy => {
@@ -294,7 +300,7 @@ fn admits<T: PartialEq>(asked: &[T], one: &T) -> bool {
 
 /// What has round trips: all that does not measure copying.
 fn round_trips() -> Vec<Implementation> {
-    let copies = [Implementation::LimitCopy, Implementation::LaneCopy];
+    let copies = [Implementation::LimitCopy, Implementation::LimitCopyLarge, Implementation::LaneCopy];
     Implementation::ALL.iter().copied().filter(|one| !copies.contains(one)).collect()
 }
 

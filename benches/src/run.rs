@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::control::{copy::Copy, futex::Futex, index::Index, line::Line};
+use crate::control::copy::{self, Copy};
+use crate::control::{futex::Futex, index::Index, line::Line};
 use crate::drive::{self, Report};
 use crate::fault::Fault;
 use crate::kernel::{message_queue::MessageQueue, packet::Packet, stream::Stream};
@@ -153,7 +154,8 @@ impl Run<'_> {
         match row.implementation {
             Implementation::LimitLine => self.pair_up(row, Line::new),
             Implementation::LimitFutex => self.pair_up(row, Futex::new),
-            Implementation::LimitCopy => self.pair_up(row, || Copy::new(words)),
+            Implementation::LimitCopy => self.pair_up(row, || Copy::new(words, copy::SMALL_RING)),
+            Implementation::LimitCopyLarge => self.pair_up(row, || Copy::new(words, copy::LARGE_RING)),
             Implementation::LimitIndex => with_size(row.size, IndexRow { run: self, row }),
             Implementation::Lane => with_size(row.size, LaneRow { run: self, row }),
             Implementation::LaneCopy => self.pair_up(row, || CopyLane::new(row)),

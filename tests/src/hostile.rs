@@ -1,7 +1,7 @@
 //! Operations beside a peer that overwrites the segment.
 //!
 //! A round: a fresh segment with a lane and a mutex; workers that attach, take their handles and use them; then a
-//! scribbler that overwrites words somewhere in it ([`Area`]), at a rate that differs from round to round. Whatever the
+//! scribbler that overwrites words somewhere in it (an area: a page, a ring, or all of it), at a rate that differs from round to round. Whatever the
 //! words say, an operation ends in time, with a result or a clean error: no signal, no panic, no hang. What a worker
 //! receives may be nonsense; it only must not harm it.
 //!

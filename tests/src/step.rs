@@ -7,6 +7,7 @@
 mod control;
 mod lane;
 mod mutex;
+mod preempt;
 mod segment;
 
 use ginnel_testkit::sweep::{Fault, Plan, Report, Subject, sweep};
@@ -70,6 +71,16 @@ pub const TARGETS: &[Target] = &[
     Target::new("recover", "recover a dead one that held a lock, an end and an object", segment::recover),
     Target::new("create-named", "make a segment with a name", segment::create_named),
     Target::new("remove-stale", "remove a named segment that nobody has", segment::remove_stale),
+    Target::new(
+        "send-beside",
+        "send while the consumer takes all, at each instruction of the send",
+        preempt::send,
+    ),
+    Target::new(
+        "recv-beside",
+        "receive while the producer fills the lane, at each instruction",
+        preempt::recv,
+    ),
     Target::new("control-right", "the harness's own lane, in the right order", control::right),
     Target::new("control-broken", "the same lane, committing before it writes", control::broken).broken(),
 ];

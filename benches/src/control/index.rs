@@ -134,7 +134,7 @@ impl<S: Size> IndexProducer<'_, S> {
         let (left, right) = end.private[..count * words].split_at(first * words);
         // SAFETY: I1, these slots are behind the consumer's head, and they lie in one piece (I3).
         unsafe { end.slot(end.own).copy_from_nonoverlapping(NonNull::from(left).cast(), left.len()) };
-        // SAFETY: the same for those that begin at slot 0 again; there may be none.
+        // SAFETY: I1, I3, as above, for those that begin at slot 0 again; there may be none.
         unsafe { end.slots.copy_from_nonoverlapping(NonNull::from(right).cast(), right.len()) };
     }
 }
@@ -176,7 +176,7 @@ impl<S: Size> IndexConsumer<'_, S> {
         let (left, right) = self.0.private[..count * words].split_at_mut(first * words);
         // SAFETY: I1, these slots are before the producer's tail, and they lie in one piece (I3).
         unsafe { start.copy_to_nonoverlapping(NonNull::from(&mut *left).cast(), left.len()) };
-        // SAFETY: the same for those that begin at slot 0 again; there may be none.
+        // SAFETY: I1, I3, as above, for those that begin at slot 0 again; there may be none.
         unsafe { slots.copy_to_nonoverlapping(NonNull::from(&mut *right).cast(), right.len()) };
     }
 }

@@ -4,6 +4,21 @@ use super::units::{factor, size};
 use crate::plan::{Case, Implementation, Row, Wait};
 use crate::run::Measured;
 
+/// Between passes the two-line ping-pong differs by a few percent; by more than this, in percent, where the
+/// cores themselves moved apart: a hypervisor put them somewhere else.
+const MOVED: f64 = 30.0;
+
+/// A warning where the distance between the two cores changed during the run, as the ratios then compare rows
+/// of different machines.
+pub fn doubt(rows: &[Measured]) -> Option<String> {
+    let line = rows.iter().find(|measured| measured.row.implementation == Implementation::LimitLine)?;
+    let spread = line.spread_percent.filter(|spread| *spread > MOVED)?;
+    Some(format!(
+        "warning: limit-line itself differed by {spread:.0} % between passes: the cores were disturbed or moved, \
+         so ratios between rows are not reliable"
+    ))
+}
+
 /// One sentence for each comparison whose two rows both have figures.
 pub fn sentences(rows: &[Measured]) -> Vec<String> {
     let rows = Rows(rows);
@@ -93,7 +108,7 @@ impl Rows<'_> {
     }
 
     fn one_way(&self, text: &mut Vec<String>) {
-        use Implementation::{Lane, LaneCopy, LimitCopy, LimitIndex, Pipe};
+        use Implementation::{Lane, LaneCopy, LimitCopy, LimitCopyLarge, LimitIndex, Pipe};
         let (spin, default) = (Some(Wait::Spin), Some(Wait::Default));
         let rows = [
             (Lane, 1, spin),
@@ -111,6 +126,7 @@ impl Rows<'_> {
                     (self.rate(Pipe, (bytes, 1), None), "a pipe"),
                     (index, "limit-index"),
                     (self.rate(LimitCopy, (bytes, 1), spin), "limit-copy"),
+                    (self.rate(LimitCopyLarge, (bytes, 1), spin), "limit-copy-large"),
                 ];
                 let parts: Vec<String> = others
                     .into_iter()
@@ -162,6 +178,15 @@ mod tests {
             Measured { per_s: Some(280e6), ..measured(Case::Oneway, Implementation::Lane, 32, spin) },
         ];
         assert_eq!(sentences(&rows), ["64 B one-way, batch 32: 140x a pipe, 0.93x limit-index"]);
+    }
+
+    #[test]
+    fn a_line_that_changes_its_length_casts_doubt() {
+        let line = measured(Case::Rtt, Implementation::LimitLine, 1, Some(Wait::Spin));
+        let steady = Measured { spread_percent: Some(4.0), ..line.clone() };
+        assert_eq!(doubt(&[steady]), None);
+        let moved = Measured { spread_percent: Some(380.0), ..line };
+        assert!(doubt(&[moved]).is_some_and(|text| text.contains("380 %")));
     }
 
     #[test]

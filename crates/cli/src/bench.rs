@@ -120,6 +120,9 @@ fn footer(measured: &[Measured], before: &Before) -> String {
         }
         text.push('\n');
     }
+    if let Some(doubt) = ratio::doubt(measured) {
+        let _ = writeln!(text, "{doubt}");
+    }
     let mut spreads: Vec<f64> = measured.iter().filter_map(|row| row.spread_percent).collect();
     spreads.sort_by(f64::total_cmp);
     if let (Some(middle), Some(widest)) = (spreads.get(spreads.len() / 2), spreads.last()) {

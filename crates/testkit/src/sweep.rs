@@ -218,7 +218,7 @@ fn scout<W>(subject: &mut Subject<'_, W>) -> Result<Vec<Window>, String> {
     let view = (subject.view)(&world);
     let windows = walk(&world, &subject.victim, view.as_ref()).map_err(|error| error.to_string())?;
     // The world of a run that came to its end must be in order too, or no trial means anything.
-    (subject.check)(world, Moved::Over).map_err(|what| format!("without any kill: {what}"))?;
+    (subject.check)(world, Moved::Over).map_err(|what| format!("killed after its end: {what}"))?;
     Ok(windows)
 }
 

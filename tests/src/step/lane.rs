@@ -139,14 +139,14 @@ impl LaneWorld {
     }
 }
 
-fn message(sequence: u64) -> Message {
+pub(super) fn message(sequence: u64) -> Message {
     let mut words = [0; 3];
     oracle::write(1, sequence, &mut words);
     words
 }
 
 /// The sequence number of a message, whose bytes must be whole.
-fn number(message: &Message) -> Result<u64, String> {
+pub(super) fn number(message: &Message) -> Result<u64, String> {
     match oracle::read(message) {
         Some((1, sequence)) => Ok(sequence),
         _ => Err(format!("corrupt: {message:x?} was never sent")),
