@@ -132,13 +132,15 @@ fn round(
 ) -> Result<Log, String> {
     let options = Options::new().limit(32 * PAGE).participants(8).objects(8);
     let manager = Manager::with(options).map_err(during("make a segment"))?;
-    furnish(&manager).map_err(during("make the objects"))?;
+    // The lane carries values in one half of the rounds, and messages of bytes in the other.
+    let bytes = rng.below(2) == 0;
+    furnish(&manager, bytes).map_err(during("make the objects"))?;
     let range = area.words(&View::readable(&manager).map_err(during("map it"))?)?;
     let log = Log::new().map_err(during("make a log"))?;
     let mut children = Vec::new();
     for index in 0..WORKERS {
         let seed = rng.next_u64();
-        let work = || workers::run(&manager, &log, index, seed, ROUND);
+        let work = || workers::run(&manager, &log, index, seed, ROUND, bytes);
         children.push(fork_child(work).map_err(during("fork a worker"))?);
     }
     let (seed, rate) = (rng.next_u64(), 1 << (4 + rng.below(17)));
@@ -181,8 +183,12 @@ fn settle(child: &mut Child, place: &str, rest: Duration, faults: &mut Vec<Strin
 }
 
 /// The lane and the mutex of a round.
-fn furnish(manager: &Manager) -> ginnel::Result<()> {
-    drop(workers::lane().producer::<u64>(manager, workers::LANE)?);
+fn furnish(manager: &Manager, bytes: bool) -> ginnel::Result<()> {
+    if bytes {
+        drop(workers::lane().producer::<[u8]>(manager, workers::LANE)?);
+    } else {
+        drop(workers::lane().producer::<u64>(manager, workers::LANE)?);
+    }
     drop(manager.get_or_create_with::<Mutex<[u64; 2]>>(workers::MUTEX, Init(Some([0, 0])))?);
     Ok(())
 }

@@ -503,6 +503,18 @@ pub fn post_when(line: &WaitLine, worth: impl FnOnce() -> bool) {
     }
 }
 
+/// [`post_when`] without the fence, for one that will post again: at its next commit like this one, or with
+/// [`post_when`] before it waits itself.
+///
+/// A sleeper that arms at this very moment may be missed, because this load may overtake the commit. The next post
+/// wakes it, or the end of its slice. Only for sleepers that can bear that.
+#[inline(always)]
+pub fn post_soon(line: &WaitLine, worth: impl FnOnce() -> bool) {
+    if line.flag.load(Relaxed) != 0 && worth() {
+        wake(line);
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn wake(line: &WaitLine) {

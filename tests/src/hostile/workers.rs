@@ -26,7 +26,7 @@ pub(super) const WORKERS: usize = 4;
 const TIMEOUT: Duration = Duration::from_millis(5);
 
 pub(super) fn lane() -> spsc::Options {
-    spsc::Options::new().capacity(64)
+    spsc::Options::new().capacity(64).size(4096)
 }
 
 /// Operations, for the name of a hang.
@@ -210,7 +210,7 @@ impl Worker<'_> {
 }
 
 /// Works until the round is over, attaching anew whenever a handle is given up.
-pub(super) fn run(manager: &Manager, log: &Log, index: usize, seed: u64, round: Duration) {
+pub(super) fn run(manager: &Manager, log: &Log, index: usize, seed: u64, round: Duration, bytes: bool) {
     let cores = child::cores().unwrap_or_default();
     if let Some(core) = cores.get(index % cores.len().max(1)) {
         child::pin(*core).expect("the core is ours");
@@ -219,7 +219,9 @@ pub(super) fn run(manager: &Manager, log: &Log, index: usize, seed: u64, round: 
     while !worker.is_over() {
         let Some(own) = worker.note(Op::Attach, || try_attach(manager)) else { continue };
         match index {
+            0 if bytes => produce_bytes(&mut worker, &own),
             0 => produce(&mut worker, &own),
+            1 if bytes => consume_bytes(&mut worker, &own),
             1 => consume(&mut worker, &own),
             2 => lock(&mut worker, &own),
             _ => keep_house(&mut worker, &own),
@@ -277,6 +279,43 @@ fn recv_many(consumer: &mut Consumer<u64>, into: &mut Vec<u64>) -> Result<u64, T
         into.push(consumer.try_recv()?);
     }
     Ok(into.iter().copied().fold(0, u64::wrapping_add))
+}
+
+fn produce_bytes(worker: &mut Worker<'_>, manager: &Manager) {
+    let Some(mut producer) = worker.note(Op::Open, || lane().producer::<[u8]>(manager, LANE)) else { return };
+    let mut succeeded = true;
+    let room = [5_u8; 600];
+    while worker.goes_on(succeeded) {
+        let message = &room[..worker.rng.below(600) as usize];
+        succeeded = match worker.rng.below(4) {
+            0 => worker.note(Op::Send, || producer.try_send(message)).is_some(),
+            1 => worker.note(Op::Send, || producer.send_timeout(message, TIMEOUT)).is_some(),
+            2 => worker.note(Op::SendMany, || producer.try_send_many(&[message; 4])).is_some(),
+            _ => worker
+                .note(Op::Claim, || {
+                    producer.claim_timeout(message.len(), TIMEOUT).map(|mut claim| {
+                        claim.fill(6);
+                        claim.commit();
+                    })
+                })
+                .is_some(),
+        };
+    }
+    end(worker, producer);
+}
+
+fn consume_bytes(worker: &mut Worker<'_>, manager: &Manager) {
+    let Some(mut consumer) = worker.note(Op::Open, || lane().consumer::<[u8]>(manager, LANE)) else { return };
+    let sum = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_add(u64::from(*byte)));
+    let mut succeeded = true;
+    while worker.goes_on(succeeded) {
+        succeeded = match worker.rng.below(3) {
+            0 => worker.note(Op::Recv, || consumer.try_recv().map(|bytes| sum(&bytes))).is_some(),
+            1 => worker.note(Op::Recv, || consumer.recv_timeout(TIMEOUT).map(|bytes| sum(&bytes))).is_some(),
+            _ => worker.note(Op::Loan, || consumer.loan_timeout(TIMEOUT).map(|loan| sum(&loan))).is_some(),
+        };
+    }
+    end(worker, consumer);
 }
 
 fn lock(worker: &mut Worker<'_>, manager: &Manager) {

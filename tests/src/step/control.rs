@@ -41,7 +41,7 @@ fn subject(order: Order) -> (String, Subject<'static, LaneWorld>) {
             world.world.results.set(0, if sent { 1 } else { 2 });
             marks.end();
         }),
-        check: Box::new(|world, _| sender_died(world, 1)),
+        check: Box::new(|world, _| sender_died(world, 1, false)),
     };
     (format!("{order:?}"), subject)
 }

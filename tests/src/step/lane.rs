@@ -28,6 +28,9 @@ const DONE: usize = 0;
 /// How many messages the victim sent, or has seen.
 const COUNT: usize = 1;
 
+/// The heir's own message.
+const OWN: u64 = 1 << 40;
+
 /// What a victim stores in [`DONE`].
 const SUCCESS: u64 = 1;
 const FAILURE: u64 = 2;
@@ -157,9 +160,16 @@ pub(super) fn number(message: &Message) -> Result<u64, String> {
 ///
 /// All that was there before; then of the victim's messages none, or all of those it could send: exactly these if it
 /// had said so. Then the word that it died. Then its end can be taken, and the lane is as good as new.
-pub(super) fn sender_died(mut world: LaneWorld, batch: u64) -> Result<(), String> {
+///
+/// With `heir_first` the end is taken before anything is received: then the heir has to find the true end of what the
+/// dead one committed, and goes on behind it.
+pub(super) fn sender_died(mut world: LaneWorld, batch: u64, heir_first: bool) -> Result<(), String> {
     world.world.recover_one()?;
     let mut consumer = world.consumer.take().ok_or("the survivor has no consumer")?;
+    let take =
+        || spsc::producer::<Message>(&world.world.manager, LANE).map_err(during("take the dead one's end"));
+    let mut heir = heir_first.then(take).transpose()?;
+    let own = heir.as_mut().is_some_and(|heir| heir.try_send(message(OWN)).is_ok());
     let mut found = Vec::new();
     loop {
         match consumer.try_recv() {
@@ -191,7 +201,7 @@ pub(super) fn sender_died(mut world: LaneWorld, batch: u64) -> Result<(), String
     if !allowed {
         return Err(format!("{victims} messages of the victim's came; it had said {done} and {said}"));
     }
-    let producer = spsc::producer(&world.world.manager, LANE).map_err(during("take the dead one's end"))?;
+    let producer = heir.map_or_else(take, Ok)?;
     world.works(producer, consumer)
 }
 
@@ -245,6 +255,7 @@ fn receiver_died(mut world: LaneWorld, batch: u64, copies: bool) -> Result<(), S
 fn sending(
     state: State,
     batch: u64,
+    heir_first: bool,
     operation: impl Fn(&LaneWorld, Producer<Message>, &Marks) + 'static,
 ) -> (String, Subject<'static, LaneWorld>) {
     let subject = Subject {
@@ -255,9 +266,9 @@ fn sending(
             let producer = spsc::producer(&manager, LANE).expect("the end is free");
             operation(world, producer, marks);
         }),
-        check: Box::new(move |world, _| sender_died(world, batch)),
+        check: Box::new(move |world, _| sender_died(world, batch, heir_first)),
     };
-    (format!("{state:?}, {batch} at once"), subject)
+    (format!("{state:?}, {batch} at once, the heir comes first: {heir_first}"), subject)
 }
 
 /// A subject whose victim receives.
@@ -281,8 +292,9 @@ fn receiving(
 }
 
 pub(super) fn send(plan: &Plan, progress: Progress<'_>) -> Result<Report, Fault> {
-    let subjects = STATES.map(|state| {
-        sending(state, 1, move |world, mut producer, marks| {
+    let cases = [false, true].into_iter().flat_map(|heir_first| STATES.map(|state| (state, heir_first)));
+    let subjects = cases.map(|(state, heir_first)| {
+        sending(state, 1, heir_first, move |world, mut producer, marks| {
             let message = message(world.before.end);
             marks.begin();
             // The plain form waits while the lane is full, which is for ever here.
@@ -302,8 +314,11 @@ pub(super) fn send(plan: &Plan, progress: Progress<'_>) -> Result<Report, Fault>
 pub(super) fn send_many(plan: &Plan, progress: Progress<'_>) -> Result<Report, Fault> {
     let nearly_full = State { laps: 9, fill: 120, batch: 1 };
     let cases = [(STATES[0], 3), (STATES[1], 32), (STATES[2], 3), (nearly_full, 32), (STATES[3], 3)];
-    let subjects = cases.map(|(state, batch)| {
-        sending(state, batch, move |world, mut producer, marks| {
+    let cases = [false, true]
+        .into_iter()
+        .flat_map(|heir_first| cases.map(|(state, batch)| (state, batch, heir_first)));
+    let subjects = cases.map(|(state, batch, heir_first)| {
+        sending(state, batch, heir_first, move |world, mut producer, marks| {
             let next = world.before.end;
             let messages: Vec<Message> = (next..next + batch).map(message).collect();
             marks.begin();
@@ -318,7 +333,7 @@ pub(super) fn send_many(plan: &Plan, progress: Progress<'_>) -> Result<Report, F
 
 pub(super) fn claim_commit(plan: &Plan, progress: Progress<'_>) -> Result<Report, Fault> {
     let subjects = [STATES[0], STATES[2]].map(|state| {
-        sending(state, 1, |world, mut producer, marks| {
+        sending(state, 1, true, |world, mut producer, marks| {
             let message = message(world.before.end);
             marks.begin();
             let claim = producer.try_claim();
@@ -337,7 +352,7 @@ pub(super) fn claim_commit(plan: &Plan, progress: Progress<'_>) -> Result<Report
 
 pub(super) fn claim_abort(plan: &Plan, progress: Progress<'_>) -> Result<Report, Fault> {
     let subjects = [STATES[0], STATES[2]].map(|state| {
-        sending(state, 0, |world, mut producer, marks| {
+        sending(state, 0, false, |world, mut producer, marks| {
             let message = message(world.before.end);
             marks.begin();
             if let Ok(mut claim) = producer.try_claim() {

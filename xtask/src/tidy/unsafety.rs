@@ -23,7 +23,6 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("crates/queue/src/lane.rs", "borrows the control page of a lane"),
     ("crates/queue/src/ring.rs", "turns places of a ring into payload memory"),
     ("crates/queue/tests/loom.rs", "lends heap memory to the lane under loom"),
-    ("crates/segment/src/fd_passing.rs", "takes ownership of a descriptor that the kernel handed over"),
     ("crates/segment/src/fork.rs", "a page that is empty in a forked child"),
     ("crates/segment/src/map.rs", "maps, and turns offsets into memory"),
     ("crates/segment/tests/support/mod.rs", "forks and maps, to be killed"),

@@ -130,6 +130,10 @@ impl Consumer {
     ) -> Result<(), LaneError> {
         let Self { end, waiter, slip, .. } = self;
         let lane = end.lane;
+        if lane.shape.mode != Mode::Spin {
+            // The releases before were posted without a fence; before a wait for the producer it must be woken.
+            park::post_when(&lane.control().not_full, || end.has_passed_the_mark());
+        }
         if lane.shape.mode != Mode::Sleep {
             slip.keep_away(end.head.offset());
         }
@@ -337,7 +341,7 @@ impl End {
         let control = self.lane.control();
         control.head.store(self.head.bits(), Release); // E2: the ACKNOWLEDGEMENT
         if self.lane.shape.mode != Mode::Spin {
-            park::post_when(&control.not_full, || self.has_passed_the_mark());
+            park::post_soon(&control.not_full, || self.has_passed_the_mark());
         }
     }
 }
