@@ -148,16 +148,23 @@ fn a_sleeping_consumer_is_woken() {
     });
 }
 
+/// Both ends sleep: the producer on a full lane, the consumer on an empty one. A release posts without a fence, so
+/// it is the consumer's post before its own wait that must not miss the producer.
 #[test]
-fn a_sleeping_producer_is_woken() {
+fn sleepers_on_both_sides_are_woken() {
     model(|| {
         let (mut producer, mut consumer) = ends(Mode::Sleep);
         while producer.try_send(&[1; 8]).is_ok() {}
+        let full = producer.len();
         let receiver = loom::thread::spawn(move || {
-            recv_spinning(&mut consumer).expect("full");
+            for _ in 0..=full {
+                assert_eq!(consumer.wait_for_message(Deadline::NEVER, &EverybodyLives), Ok(()));
+                recv_spinning(&mut consumer).expect("there");
+            }
             consumer
         });
         assert_eq!(producer.wait_for_room(8, Deadline::NEVER, &EverybodyLives), Ok(()));
+        assert_eq!(producer.try_send(&[1; 8]), Ok(()));
         drop(receiver.join().expect("no panic"));
     });
 }

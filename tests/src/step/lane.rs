@@ -174,7 +174,8 @@ pub(super) fn sender_died(mut world: LaneWorld, batch: u64, heir_first: bool) ->
     loop {
         match consumer.try_recv() {
             Ok(message) => found.push(number(&message)?),
-            Err(spsc::TryRecvError::Failed(error)) if error.is_peer_dead() => break,
+            Err(spsc::TryRecvError::Failed(error)) if error.is_peer_dead() && heir.is_none() => break,
+            Err(spsc::TryRecvError::Empty) if heir.is_some() => break,
             Err(error) => {
                 return Err(format!("after {found:?}: {error}; expected the word that the producer died"));
             }
@@ -185,6 +186,9 @@ pub(super) fn sender_died(mut world: LaneWorld, batch: u64, heir_first: bool) ->
         if found.len() > MOST {
             return Err(format!("duplicated: {found:?}"));
         }
+    }
+    if own && found.pop() != Some(OWN) {
+        return Err(format!("lost: the heir's own message is not the last, behind {found:?}"));
     }
     let before = world.before.clone();
     let victims =

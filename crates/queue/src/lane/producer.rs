@@ -6,6 +6,7 @@
 use core::fmt;
 
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release};
+use ginnel_layout::atomic::spin_loop;
 use ginnel_layout::lane::{Cursor, Role};
 use ginnel_layout::record::{COUNT_MAX, GRANULE, RecordHeader};
 use ginnel_layout::{Liveness, ParticipantId};
@@ -14,13 +15,13 @@ use ginnel_sync::park::{self, Mode, Stop, Waiter};
 
 use super::{Lane, LaneError, Place, Shape};
 
-/// Polls of a spinning producer that wait for an eighth of the ring instead of for one message's room: while
-/// the consumer works it off, both stay out of each other's lines. Bounded, so that a reply which waits for
-/// this very message is only delayed by them.
-const PATIENT_POLLS: u32 = 64;
+/// Looks of a producer that has found the lane full and waits a moment for an eighth of the ring instead of for one
+/// message's room: while the consumer works it off, both stay out of each other's lines. Bounded, about a
+/// microsecond, so that a reply which waits for this very message is only delayed by them.
+const PATIENT_LOOKS: u32 = if cfg!(loom) { 1 } else { 8 };
 
-/// Of these polls, one in so many looks at the consumer's line at all.
-const POLLS_A_LOOK: u32 = 8;
+/// Turns of the spin loop between two of these looks.
+const TURNS_A_LOOK: u32 = if cfg!(loom) { 1 } else { 8 };
 
 /// The sending end. One at a time; `Send`, not `Sync`.
 pub struct Producer {
@@ -158,18 +159,13 @@ impl Producer {
         let lane = end.lane;
         let shape = lane.shape;
         lane.control().not_full.mark.store(end.mark_for(len).bits(), Relaxed);
-        let mut polls = 0_u32;
-        let ready = || {
-            polls = polls.saturating_add(1);
-            let patient = polls > 1 && polls < PATIENT_POLLS;
-            if patient && !polls.is_multiple_of(POLLS_A_LOOK) {
-                return None;
-            }
-            match end.make_room(len) {
-                Err(LaneError::WouldBlock) => None,
-                Ok(()) if patient && !end.is_comfortable(&shape) => None,
-                end => Some(end),
-            }
+        if shape.mode != Mode::Sleep && end.make_much_room(len)? {
+            return Ok(());
+        }
+        // Honest at every look: what is armed for a wake must not be patient.
+        let ready = || match end.make_room(len) {
+            Err(LaneError::WouldBlock) => None,
+            result => Some(result),
         };
         let at_slice_end = || {
             let role = Role::from_bits(lane.control().not_empty.role.load(Acquire)); // E3
@@ -277,9 +273,21 @@ impl End {
         Cursor { lap: mark.lap.wrapping_sub(1), ..mark }
     }
 
-    /// Room enough to stay away from the consumer's line for a while.
-    fn is_comfortable(&self, shape: &Shape) -> bool {
-        self.free >= shape.size / 8
+    /// Spins a moment for an eighth of the ring. False: there is less; perhaps enough for this message.
+    fn make_much_room(&mut self, len: u64) -> Result<bool, LaneError> {
+        for _ in 0..PATIENT_LOOKS {
+            match self.make_room(len) {
+                Ok(()) if self.free >= self.lane.shape.size / 8 => return Ok(true),
+                Ok(()) | Err(LaneError::WouldBlock) => {}
+                Err(why) => return Err(why),
+            }
+            for _ in 0..TURNS_A_LOOK {
+                spin_loop();
+            }
+            // What is known to be free would answer the next look without one.
+            self.free = 0;
+        }
+        Ok(false)
     }
 
     /// How many of `count` values fit into one record now. At least one.
