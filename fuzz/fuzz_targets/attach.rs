@@ -69,7 +69,8 @@ fn patched(mut bytes: Vec<u8>, choice: u8, patch: &[u8]) -> Vec<u8> {
 fn proper() -> Option<Vec<u8>> {
     use std::os::unix::fs::FileExt;
     let manager = Manager::with(Options::new().limit(256 << 10).objects(8).participants(4)).ok()?;
-    let mut bytes = spsc::Options::new().size(4096).wait(Wait::Sleep).producer::<[u8]>(&manager, "bytes").ok()?;
+    let mut bytes =
+        spsc::Options::new().size(4096).wait(Wait::Sleep).producer::<[u8]>(&manager, "bytes").ok()?;
     bytes.send(b"one").ok()?;
     bytes.send(&[7; 100]).ok()?;
     drop(spsc::Options::new().capacity(8).producer::<u64>(&manager, "values").ok()?);

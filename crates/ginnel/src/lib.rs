@@ -59,7 +59,7 @@ pub mod spsc {
         RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
     };
     pub use ginnel_object::spsc::{
-        Claim, Consumer, Loan, Options, Payload, Producer, Wait, bytes, channel, consumer, producer,
+        Claim, Consumer, Ends, Loan, Options, Payload, Producer, Wait, bytes, channel, consumer, producer,
     };
 }
 

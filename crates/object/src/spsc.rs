@@ -1,6 +1,6 @@
 //! One producer, one consumer, no copy but the one you see.
 //!
-//! A lane carries values of a [`Plain`] type, or messages of bytes (`Producer<[u8]>`, `Consumer<[u8]>`). Its
+//! A lane carries values of a [`Plain`](crate::Plain) type, or messages of bytes (`Producer<[u8]>`, `Consumer<[u8]>`). Its
 //! ends are exclusive: one process holds each at a time, `&mut self`, `Send` but not `Sync`. An end is given up
 //! by dropping it, or by dying; the peer is told which, and a successor may then take it. What was sent and not
 //! acknowledged is still there for him.
@@ -40,7 +40,7 @@ use ginnel_queue::lane::{Lane, LaneError, Shape};
 use ginnel_segment::Mirror;
 
 pub use consumer::{Consumer, Loan};
-pub use options::{Options, Payload, Wait, bytes, channel, consumer, producer};
+pub use options::{Ends, Options, Payload, Wait, bytes, channel, consumer, producer};
 pub use producer::{Claim, Producer};
 
 use crate::arena::ObjectRef;
@@ -132,9 +132,10 @@ fn pages_of(shape: &Shape) -> Option<u32> {
     u32::try_from((RING_AT + shape.size) / PAGE as u64).ok()
 }
 
-/// The ring under a mirrored mapping.
 #[allow(unsafe_code, reason = "lends a mapping to the queue crate, which knows no mappings")]
 mod lend {
+    //! The ring under a mirrored mapping.
+    //!
     //! - I1 the mirror stays mapped as long as the lane: [`super::Attached`] owns it beside the end and both ends
     //!   drop the end first (their field order).
     //! - I2 the control page stays mapped and is not given to another object as long as the `ObjectRef` lives,

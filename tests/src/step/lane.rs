@@ -166,6 +166,8 @@ pub(super) fn number(message: &Message) -> Result<u64, String> {
 pub(super) fn sender_died(mut world: LaneWorld, batch: u64, heir_first: bool) -> Result<(), String> {
     world.world.recover_one()?;
     let mut consumer = world.consumer.take().ok_or("the survivor has no consumer")?;
+    // Committed is what a consumer could have taken by now; no heir may take that back.
+    let committed = consumer.len() as u64;
     let take =
         || spsc::producer::<Message>(&world.world.manager, LANE).map_err(during("take the dead one's end"));
     let mut heir = heir_first.then(take).transpose()?;
@@ -195,6 +197,9 @@ pub(super) fn sender_died(mut world: LaneWorld, batch: u64, heir_first: bool) ->
         found.len().checked_sub(before.clone().count()).ok_or(format!("lost: only {found:?} came"))? as u64;
     if !found.iter().copied().eq(before.start..before.end + victims) {
         return Err(format!("lost or duplicated: {found:?}, and {before:?} was there before"));
+    }
+    if before.clone().count() as u64 + victims != committed {
+        return Err(format!("lost: {found:?} came, and {committed} were committed"));
     }
     let (done, said) = (world.world.results.get(DONE), world.world.results.get(COUNT));
     let allowed = match done {

@@ -42,6 +42,9 @@ impl Wait {
     }
 }
 
+/// Both ends of a lane.
+pub type Ends<T> = (Producer<T>, Consumer<T>);
+
 /// How a lane is made. What is not set has a default.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -98,7 +101,7 @@ mod payload {
 ///
 /// # Errors
 /// `Invalid` for a capacity of zero, `TooLarge` for one above 4 GiB, `Full`, `Os`.
-pub fn channel<T: Plain>(capacity: usize) -> Result<(Producer<T>, Consumer<T>)> {
+pub fn channel<T: Plain>(capacity: usize) -> Result<Ends<T>> {
     Options::new().capacity(capacity).channel()
 }
 
@@ -106,7 +109,7 @@ pub fn channel<T: Plain>(capacity: usize) -> Result<(Producer<T>, Consumer<T>)> 
 ///
 /// # Errors
 /// As [`channel`].
-pub fn bytes(size: usize) -> Result<(Producer<[u8]>, Consumer<[u8]>)> {
+pub fn bytes(size: usize) -> Result<Ends<[u8]>> {
     Options::new().size(size).channel()
 }
 
@@ -158,7 +161,7 @@ impl Options {
     ///
     /// # Errors
     /// As [`channel`].
-    pub fn channel<T: Payload + ?Sized>(&self) -> Result<(Producer<T>, Consumer<T>)> {
+    pub fn channel<T: Payload + ?Sized>(&self) -> Result<Ends<T>> {
         let object = make_lane::<T>(&Manager::current()?.arena, None, self)?;
         Ok((take_producer(object.clone())?, take_consumer(object)?))
     }
