@@ -5,7 +5,7 @@
 //! segment is an offset from its first byte. The algorithms that work on these words live in the crates
 //! above and borrow them, so the same code runs on the heap, under loom and in a mapping.
 //!
-//! Reading order: [`atomic`] (the one door to atomics), [`line`], [`participant`] (who owns a word, and
+//! Reading order: [`atomic`] (the one door to atomics), [`mod@line`], [`participant`] (who owns a word, and
 //! [`Liveness`]), [`header`] (the front page of a segment), [`entry`] (its objects), [`record`] and [`lane`]
 //! (a queue), [`wait`] (the line a sleeper waits on).
 #![cfg_attr(not(loom), no_std)]
