@@ -217,8 +217,10 @@ struct Slip {
 impl Slip {
     /// The first distance tried.
     const FIRST: u32 = 4;
-    /// The longest: a fraction of a microsecond.
-    const LONGEST: u32 = 16;
+    /// The longest: under a microsecond, where a turn is a dozen nanoseconds.
+    const LONGEST: u32 = 64;
+    /// Looks within which a record came "at once". The answer to a message takes more.
+    const AT_ONCE: u32 = 4;
     /// Waits between two tries that found no stream.
     const REST: u32 = 64;
 
@@ -239,7 +241,7 @@ impl Slip {
 
     #[inline]
     fn found(&mut self, first_end: u64, polls: u32) {
-        (self.first_end, self.at_once) = (first_end, polls <= 2);
+        (self.first_end, self.at_once) = (first_end, polls <= Self::AT_ONCE);
     }
 }
 
