@@ -209,6 +209,10 @@ fn what_nobody_can_satisfy_is_refused_before_anything_is_touched() {
     let (mut tx, _rx) = spsc::bytes(4096).expect("lane");
     let large = ginnel_object::Error::from(tx.try_send(&[0; 4096]).expect_err("never fits"));
     assert_eq!(large.kind(), ErrorKind::TooLarge);
+    for len in [4096, u32::MAX as usize, usize::MAX - 7, usize::MAX] {
+        let large = ginnel_object::Error::from(tx.claim(len).expect_err("never fits"));
+        assert_eq!(large.kind(), ErrorKind::TooLarge, "{len}");
+    }
 }
 
 #[test]

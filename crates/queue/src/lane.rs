@@ -177,10 +177,14 @@ impl Shape {
 }
 
 /// Bytes of a record whose header takes `unit` bytes, a power of two of at least a granule.
+///
+/// A length that no ring can hold gives a record that no ring can hold, without wrapping.
 #[inline(always)]
 fn record_size(unit: u64, len: u64) -> u64 {
-    unit + ((len + (unit - 1)) & !(unit - 1))
+    unit + ((len.min(PAYLOAD_MAX) + (unit - 1)) & !(unit - 1))
 }
+
+const _: () = assert!(PAYLOAD_MAX + GRANULE >= RING_MAX - PAGE as u64, "no ring takes the longest payload");
 
 /// A lane in borrowed memory, its geometry checked and copied.
 #[derive(Clone, Copy)]
@@ -500,5 +504,9 @@ mod tests {
         assert_eq!(Shape::of_values(8, 8, u64::MAX, Mode::Spin), None);
         assert_eq!(Shape::of_values(8, 3, 1, Mode::Spin), None);
         assert_eq!(Shape::of_bytes(RING_MAX, Mode::Spin), None);
+        let largest = Shape::of_bytes(RING_MAX - PAGE as u64, Mode::Spin).expect("below the limit");
+        for len in [largest.len_max() + 1, PAYLOAD_MAX, PAYLOAD_MAX + 1, u64::MAX] {
+            assert!(largest.record_size(len) + GRANULE > largest.size, "{len} bytes would pass");
+        }
     }
 }
