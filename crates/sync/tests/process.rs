@@ -31,6 +31,7 @@ use ginnel_sync::{Deadline, Holder, LockError, Mode, Stop, Waiter};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::{Signal, kill, raise};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, ftruncate};
 use support::Watchdog;
 
@@ -220,21 +221,17 @@ fn a_stopped_peer_is_a_timeout_and_then_goes_on() {
         shared.ask(1);
         shared.wait_for_reply(&mut waiter, 1, Deadline::NEVER).unwrap();
         kill(peer.pid(), Signal::SIGSTOP).unwrap();
-        // A stop takes effect some time after the call, so a few answers may still come.
-        let mut number = 1;
-        let got = loop {
-            number += 1;
-            shared.ask(number);
-            let soon = Deadline::after(Duration::from_millis(5));
-            let got = shared.wait_for_reply(&mut waiter, number, soon);
-            if got.is_err() {
-                break got;
-            }
-        };
-        assert_eq!(got, Err(Stop::TimedOut));
+        // A stop takes effect some time after the call, time enough for hundreds of answers.
+        assert_eq!(
+            waitpid(peer.pid(), Some(WaitPidFlag::WUNTRACED)),
+            Ok(WaitStatus::Stopped(peer.pid(), Signal::SIGSTOP))
+        );
+        shared.ask(2);
+        let soon = Deadline::after(Duration::from_millis(5));
+        assert_eq!(shared.wait_for_reply(&mut waiter, 2, soon), Err(Stop::TimedOut));
         kill(peer.pid(), Signal::SIGCONT).unwrap();
-        shared.wait_for_reply(&mut waiter, number, Deadline::NEVER).unwrap();
-        for number in number + 1..=ROUND_TRIPS {
+        shared.wait_for_reply(&mut waiter, 2, Deadline::NEVER).unwrap();
+        for number in 3..=ROUND_TRIPS {
             shared.ask(number);
             shared.wait_for_reply(&mut waiter, number, Deadline::NEVER).unwrap();
         }
