@@ -35,7 +35,7 @@ use std::ptr::NonNull;
 
 use ginnel_layout::lane::{LaneControl, RING_AT};
 use ginnel_layout::line::PAGE;
-use ginnel_queue::Ring;
+use ginnel_queue::Mirrored;
 use ginnel_queue::lane::{Lane, LaneError, Shape};
 use ginnel_segment::Mirror;
 
@@ -142,14 +142,14 @@ mod lend {
     //!   because its holder bit is set (crate `object`, file `life.rs`).
     use core::ptr::NonNull;
 
-    use super::{Lane, LaneControl, Mirror, ObjectRef, Ring, Shape};
+    use super::{Lane, LaneControl, Mirror, Mirrored, ObjectRef, Shape};
 
     impl ObjectRef {
         pub(super) fn lane_over(&self, control: NonNull<LaneControl>, mirror: &Mirror, shape: Shape) -> Lane {
             // A mapping never begins at zero.
             let base = NonNull::new(mirror.as_ptr()).unwrap_or(NonNull::dangling());
             // SAFETY: I1: a mirrored mapping of `shape.size` bytes.
-            let ring = unsafe { Ring::from_raw(base, shape.size) };
+            let ring = unsafe { Mirrored::from_raw(base, shape.size) };
             // SAFETY: I1, I2.
             unsafe { Lane::from_raw(control, ring, shape) }
         }

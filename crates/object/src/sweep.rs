@@ -19,6 +19,16 @@ pub(crate) mod tag {
     pub(crate) const LANE: u32 = 1;
     /// `Mutex<T>`.
     pub(crate) const MUTEX: u32 = 2;
+    /// `Queue<T>`: a ring.
+    pub(crate) const QUEUE: u32 = 3;
+    /// `mpsc`: a lane for each sender.
+    pub(crate) const MPSC: u32 = 4;
+    /// `broadcast`.
+    pub(crate) const BROADCAST: u32 = 5;
+    /// `Blocks`.
+    pub(crate) const BLOCKS: u32 = 6;
+    /// `Shared<T>`.
+    pub(crate) const SHARED: u32 = 7;
 }
 
 /// A tag in words, for messages.
@@ -26,6 +36,11 @@ pub(crate) fn tag_name(tag: u32) -> &'static str {
     match tag {
         tag::LANE => "lane",
         tag::MUTEX => "mutex",
+        tag::QUEUE => "queue",
+        tag::MPSC => "mpsc channel",
+        tag::BROADCAST => "broadcast channel",
+        tag::BLOCKS => "set of blocks",
+        tag::SHARED => "shared value",
         _ => "object of an unknown kind",
     }
 }

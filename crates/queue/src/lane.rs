@@ -70,7 +70,7 @@ pub use consumer::Consumer;
 pub use consumer::Loan;
 pub use producer::{Claim, Producer};
 
-use crate::Ring;
+use crate::Mirrored;
 
 /// Why an operation on a lane did not happen. Small and `Copy`: the crates above say it in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,7 +190,7 @@ const _: () = assert!(PAYLOAD_MAX + GRANULE >= RING_MAX - PAGE as u64, "no ring 
 #[derive(Clone, Copy)]
 pub struct Lane {
     control: NonNull<LaneControl>,
-    ring: Ring,
+    ring: Mirrored,
     shape: Shape,
     /// `shape.room()`, which the hot path asks for several times a message.
     unit: u64,
@@ -262,10 +262,10 @@ impl Lane {
     ///
     /// # Safety
     /// `control` points to a [`LaneControl`] that stays mapped (I5), and `ring` was made by
-    /// [`Ring::from_raw`] over the ring of the same lane, as long as the lane or an end of it is used.
+    /// [`Mirrored::from_raw`] over the ring of the same lane, as long as the lane or an end of it is used.
     #[allow(unsafe_code, reason = "the promise is the caller's; nothing unsafe happens here")]
     #[must_use]
-    pub unsafe fn from_raw(control: NonNull<LaneControl>, ring: Ring, shape: Shape) -> Self {
+    pub unsafe fn from_raw(control: NonNull<LaneControl>, ring: Mirrored, shape: Shape) -> Self {
         assert_eq!(ring.size(), shape.size, "a ring of another size than its lane");
         Self { control, ring, shape, unit: shape.room() }
     }

@@ -5,10 +5,10 @@
 //! runs on the heap, under loom and in a mapping.
 //!
 //! Reading order: [`lane`] (one producer, one consumer: the words, the protocol, the crash table), then its
-//! two ends, then `ring` (the bytes under it).
+//! two ends, then `mirrored` (the bytes under it).
 
-mod ring;
+mod mirrored;
 
 pub mod lane;
 
-pub use ring::Ring;
+pub use mirrored::Mirrored;

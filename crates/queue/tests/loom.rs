@@ -14,7 +14,7 @@ use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release};
 use ginnel_layout::lane::LaneControl;
 use ginnel_layout::record::RecordHeader;
 use ginnel_layout::{Liveness, ParticipantId};
-use ginnel_queue::Ring;
+use ginnel_queue::Mirrored;
 use ginnel_queue::lane::{Consumer, Lane, LaneError, Producer, Shape};
 use ginnel_sync::{Deadline, Mode};
 
@@ -37,7 +37,8 @@ fn ends(mode: Mode) -> (Producer, Consumer) {
     Lane::init(control, &shape);
     // SAFETY: I1.
     #[allow(unsafe_code, reason = "leaked heap memory instead of a mapping")]
-    let lane = unsafe { Lane::from_raw(NonNull::from(control), Ring::from_words(words(shape.size)), shape) };
+    let lane =
+        unsafe { Lane::from_raw(NonNull::from(control), Mirrored::from_words(words(shape.size)), shape) };
     let producer = lane.take_producer(ParticipantId::from_index(0)).expect("vacant");
     let consumer = lane.take_consumer(ParticipantId::from_index(1)).expect("vacant");
     (producer, consumer)

@@ -21,7 +21,7 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("crates/object/src/spsc/producer.rs", "gives an end up exactly once"),
     ("crates/object/src/words.rs", "turns the pages of an object into its words"),
     ("crates/queue/src/lane.rs", "borrows the control page of a lane"),
-    ("crates/queue/src/ring.rs", "turns places of a ring into payload memory"),
+    ("crates/queue/src/mirrored.rs", "turns places of a ring into payload memory"),
     ("crates/queue/tests/loom.rs", "lends heap memory to the lane under loom"),
     ("crates/segment/src/fork.rs", "a page that is empty in a forked child"),
     ("crates/segment/src/map.rs", "maps, and turns offsets into memory"),

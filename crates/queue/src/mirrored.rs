@@ -5,8 +5,8 @@
 //!
 //! Invariants
 //! - I1 `base` points to `2 * size` mapped, writable bytes that stay mapped as long as any copy of the
-//!   [`Ring`] is used; byte `i` and byte `i + size` are the same memory. (Promised by the caller of
-//!   [`Ring::from_raw`].)
+//!   [`Mirrored`] is used; byte `i` and byte `i + size` are the same memory. (Promised by the caller of
+//!   [`Mirrored::from_raw`].)
 //! - I2 every access is at `offset < 2 * size` with `offset + len <= 2 * size`; each function here asserts it
 //!   in debug builds, and the callers in `lane` keep `offset < size` and `len <= size`.
 //! - I3 header words lie at multiples of eight and are accessed as atomics only while they may be contended;
@@ -28,7 +28,7 @@ use ginnel_layout::atomic::Ordering::Relaxed;
 
 /// Borrowed ring memory.
 #[derive(Clone, Copy)]
-pub struct Ring {
+pub struct Mirrored {
     #[cfg(not(loom))]
     base: NonNull<u8>,
     #[cfg(loom)]
@@ -37,16 +37,16 @@ pub struct Ring {
 }
 
 // SAFETY: I1 makes the memory valid from every thread, I3 says how it is shared.
-unsafe impl Send for Ring {}
+unsafe impl Send for Mirrored {}
 
-impl fmt::Debug for Ring {
+impl fmt::Debug for Mirrored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ring").field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("Mirrored").field("size", &self.size).finish_non_exhaustive()
     }
 }
 
 #[cfg(not(loom))]
-impl Ring {
+impl Mirrored {
     /// A ring of `size` bytes at `base`.
     ///
     /// # Safety
@@ -97,7 +97,7 @@ impl Ring {
 
     /// The payload to be, for a claim. The unique borrow of the producer is what makes this unique.
     #[inline(always)]
-    #[allow(clippy::mut_from_ref, reason = "Ring is Copy; uniqueness comes from the &mut Producer above")]
+    #[allow(clippy::mut_from_ref, reason = "Mirrored is Copy; uniqueness comes from the &mut Producer above")]
     pub(crate) fn slice_mut(&self, offset: u64, len: u64) -> &mut [u8] {
         // SAFETY: I2, I3: claimed and not committed, and the caller holds the only producer.
         unsafe { core::slice::from_raw_parts_mut(self.at(offset, len), len as usize) }
@@ -105,7 +105,7 @@ impl Ring {
 }
 
 #[cfg(loom)]
-impl Ring {
+impl Mirrored {
     /// A ring on the heap, for models.
     pub fn from_words(words: &'static [AtomicU64]) -> Self {
         Self { words, size: words.len() as u64 * 8 }
@@ -135,7 +135,7 @@ impl Ring {
     }
 }
 
-impl Ring {
+impl Mirrored {
     /// Bytes of the ring.
     #[must_use]
     #[inline(always)]
