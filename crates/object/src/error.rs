@@ -47,6 +47,10 @@ pub enum ErrorKind {
     Full,
     /// It can never fit.
     TooLarge,
+    /// A value that its serializer refuses.
+    Encode,
+    /// Bytes that are no value of the wanted type. The message is used up.
+    Decode,
     /// Found, but of another type, layout version or size.
     Mismatch,
     /// No object or segment of that name.
@@ -240,9 +244,9 @@ impl From<Error> for std::io::Error {
             ErrorKind::Closed | ErrorKind::PeerDied => Io::BrokenPipe,
             ErrorKind::NotFound => Io::NotFound,
             ErrorKind::Full => Io::StorageFull,
-            ErrorKind::TooLarge | ErrorKind::Invalid => Io::InvalidInput,
+            ErrorKind::TooLarge | ErrorKind::Invalid | ErrorKind::Encode => Io::InvalidInput,
             ErrorKind::Denied => Io::PermissionDenied,
-            ErrorKind::Mismatch | ErrorKind::Corrupted => Io::InvalidData,
+            ErrorKind::Mismatch | ErrorKind::Corrupted | ErrorKind::Decode => Io::InvalidData,
             ErrorKind::Unsupported => Io::Unsupported,
             _ => Io::Other,
         };

@@ -21,5 +21,5 @@ mod words;
 
 pub use error::{Error, ErrorKind, Owner, OwnerState, Result};
 pub use manager::{Manager, Object};
-pub use message::Plain;
+pub use message::{Json, Message, Plain, Raw};
 pub use mutex::{Mutex, MutexGuard};
