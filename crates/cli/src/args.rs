@@ -1,7 +1,7 @@
 //! What may be written on the command line.
 
 use clap::{Parser, Subcommand};
-use ginnel_bench::plan::{Case, Implementation, Wait, parse_size};
+use ginnel_bench::plan::{Case, Implementation, Shape, Wait, parse_capacity, parse_size};
 
 /// Shared-memory IPC that survives kill -9: measure it, look at its segments, check the machine.
 #[derive(Debug, Parser)]
@@ -57,6 +57,12 @@ pub(crate) struct Bench {
     /// Only these ways for a lane to wait: spin, sleep, default
     #[arg(long = "wait", value_name = "WAIT", value_delimiter = ',')]
     pub(crate) waits: Vec<Wait>,
+    /// Only these producers and consumers, for queues: 1x1, 2x1, 1x2, 2x2, 4x4, or others up to 16x16
+    #[arg(long = "shape", value_name = "PxC", value_delimiter = ',')]
+    pub(crate) shapes: Vec<Shape>,
+    /// Only these capacities, for queues: 1024, 256, or other powers of two
+    #[arg(long = "capacity", value_name = "N", value_delimiter = ',', value_parser = parse_capacity)]
+    pub(crate) capacities: Vec<usize>,
     /// Only this group of rows (there is one so far)
     #[arg(long, value_name = "GROUP", default_value = "queue", value_parser = ["queue"])]
     pub(crate) group: String,

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
+use ginnel_bench::crew::Signals;
 use ginnel_bench::fault::Fault;
 use ginnel_bench::machine::{CpuTime, Machine, load_average};
-use ginnel_bench::pair::Signals;
 use ginnel_bench::plan::{Row, Selection};
-use ginnel_bench::report::{json, ratio, table};
+use ginnel_bench::report::{json, queues, ratio, table};
 use ginnel_bench::run::{Measured, Run, Timing};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::termios::tcgetwinsize;
@@ -48,6 +48,8 @@ fn selection(options: &Bench) -> Selection {
         sizes: options.sizes.clone(),
         batches: options.batches.clone(),
         waits: options.waits.clone(),
+        shapes: options.shapes.clone(),
+        capacities: options.capacities.clone(),
     }
 }
 
@@ -75,7 +77,7 @@ fn measure(options: &Bench, rows: &[Row]) -> Result<Vec<Measured>, Fault> {
         say(&heading)
     }
     let bar = progress_bar();
-    let run = Run { rows, timing, cores: machine.cores(), signals: Some(&signals) };
+    let run = Run { rows, timing, cores: &machine.allowed, signals: Some(&signals) };
     let outcome = run.measure(|progress| {
         bar.set_length(progress.total as u64);
         bar.set_position(progress.done as u64);
@@ -111,8 +113,9 @@ fn heading(machine: &Machine, rows: &[Row], timing: Timing, load: Option<f64>) -
 
 /// The ratios, and what a reader needs to doubt the figures.
 fn footer(measured: &[Measured], before: &Before) -> String {
-    let mut text = String::new();
-    let ratios = ratio::sentences(measured);
+    let mut text = queues::tables(measured);
+    let mut ratios = ratio::sentences(measured);
+    ratios.extend(queues::sentences(measured));
     if !ratios.is_empty() {
         text.push_str("Ratios, each within this run:\n");
         for sentence in ratios {
@@ -139,7 +142,7 @@ fn footer(measured: &[Measured], before: &Before) -> String {
 }
 
 fn name(row: &Row) -> String {
-    format!("{} {} {} B", row.case, row.implementation, row.size)
+    format!("{} {} {} {} B", row.case, row.implementation, row.shape, row.size)
 }
 
 /// A bar on standard error; silent where that is no terminal.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
+use ginnel::queue::Stats;
 use ginnel::{Manager, OwnerState};
 use serde::Serialize;
 
@@ -35,6 +36,8 @@ struct Contained {
     kind: &'static str,
     size: usize,
     holders: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<Stats>,
 }
 
 /// Runs the command. It fails where a segment cannot be looked at; the others are listed all the same.
@@ -81,6 +84,7 @@ fn look(name: &str) -> ginnel::Result<Listing> {
         size: object.size,
         // This process holds none.
         holders: object.holders,
+        queue: object.queue,
     });
     let listing = Listing {
         name: name.to_owned(),
@@ -149,15 +153,44 @@ fn details(text: &mut String, listing: &Listing) {
     for Participant { pid, name, state } in &listing.participants {
         let _ = writeln!(text, "    process {pid} \"{name}\", {state}");
     }
-    for Contained { name, kind, size: bytes, holders } in &listing.objects {
+    for Contained { name, kind, size: bytes, holders, queue } in &listing.objects {
         let name = name.as_ref().map_or("without a name".to_owned(), |name| format!("\"{name}\""));
         let _ = writeln!(text, "    {kind} {name}, {}, held by {holders}", size(*bytes));
+        if let Some(stats) = queue {
+            counters(text, stats);
+        }
     }
     if listing.recovered > 0 {
         let _ = writeln!(
             text,
             "    {} participants died and were recovered since it was made",
             listing.recovered
+        );
+    }
+}
+
+fn counters(text: &mut String, stats: &Stats) {
+    let Stats { depth, capacity, sent, received, leased, .. } = stats;
+    let _ = writeln!(
+        text,
+        "        {depth} of {capacity} waiting, {sent} sent, {received} received, {leased} leased"
+    );
+    let asleep = stats.waiting_to_send + stats.waiting_to_receive;
+    if asleep > 0 {
+        let _ = writeln!(
+            text,
+            "        asleep: {} processes until there is room, {} until there is a message",
+            stats.waiting_to_send, stats.waiting_to_receive
+        );
+    }
+    for owner in &stats.owners {
+        let _ = writeln!(text, "        in the hands of {owner}");
+    }
+    if stats.recoveries > 0 {
+        let _ = writeln!(
+            text,
+            "        {} deaths: {} sends given up, {} messages redelivered, {} dropped",
+            stats.recoveries, stats.aborted, stats.redelivered, stats.dropped
         );
     }
 }
@@ -200,7 +233,13 @@ mod tests {
             dead: 0,
             recovered: 2,
             participants: Vec::new(),
-            objects: vec![Contained { name: Some("orders".into()), kind: "lane", size: 8192, holders: 0 }],
+            objects: vec![Contained {
+                name: Some("orders".into()),
+                kind: "lane",
+                size: 8192,
+                holders: 0,
+                queue: None,
+            }],
         };
         let text = as_table(&[listing], true);
         assert!(text.contains("shop") && text.contains("stale"), "{text}");

@@ -38,7 +38,9 @@
 //! It does not cross machines, and it does not protect you from a process of your own user that writes into your
 //! memory on purpose: see `SAFETY.md`.
 
-pub use ginnel_object::{Error, ErrorKind, Manager, Object, Owner, OwnerState, Plain, Result};
+pub use ginnel_object::{
+    Error, ErrorKind, Json, Manager, Message, Object, Owner, OwnerState, Plain, Queue, Raw, Result,
+};
 
 /// The one error, and the enums that give a value back.
 pub mod error {
@@ -61,6 +63,24 @@ pub mod spsc {
     pub use ginnel_object::spsc::{
         Claim, Consumer, Ends, Loan, Options, Payload, Producer, Wait, bytes, channel, consumer, producer,
     };
+}
+
+/// Queues between any number of processes.
+pub mod queue {
+    pub use ginnel_object::error::{
+        RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    };
+    pub use ginnel_object::queue::{
+        Lease, OnConsumerDeath, Options, Queue, Receiver, Sender, Stats, channel,
+    };
+}
+
+/// Many senders, one receiver; each sender has a lane of its own.
+pub mod mpsc {
+    pub use ginnel_object::error::{
+        RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    };
+    pub use ginnel_object::mpsc::{BATCH, Options, Receiver, Sender, channel, receiver, sender};
 }
 
 /// Locks between processes.

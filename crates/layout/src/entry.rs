@@ -1,13 +1,14 @@
 //! The object directory: one entry an object, and the tickets of handles in transit.
 //!
 //! ```text
-//! byte 0       8      12   16          20      24      32           64          96 .. 128
-//!      state   named  tag  first_page  pages   format  holders[4]   second[4]   reserved, zero
+//! byte 0       8      12   16          20      24      32           64            96 .. 128
+//!      state   named  tag  first_page  pages   format  holders[4]   receivers[4]  senders[4]
 //! byte 128       136 .. 192          192 .. 256
 //!      name_len  reserved, zero      name[64]
 //!
 //! state   {version:24 | gen:24 | owner:13 | st:3}
-//! ticket  {gen:24 | entry:16 | owner:13 | spare:8 | st:3}
+//! ticket  {gen:24 | entry:16 | owner:13 | spare:6 | side:2 | st:3}
+//! carrier {entry+1:16 | position:48}, one a ticket, behind all tickets: the message that carries it
 //! ```
 //!
 //! | field | written by | read by | after a crash |
@@ -16,9 +17,10 @@
 //! | named | the holder of the names lock | `try_free` | 1 means the name holds the object: always true or false, never half |
 //! | tag .. format | the creator, before LIVE | everybody after | belongs to CREATING(d) until LIVE |
 //! | holders | each participant its own bit; recovery the dead one's | `try_free` | bit of d is cleared |
-//! | second | the same, for a second side (receivers) | `try_free` | the same |
+//! | senders, receivers | the same, for channels: who holds an end of this side. Under a holder bit only | whoever asks if a side is empty | the same |
 //! | name | the creator, before LIVE | lookups under the names lock | as above |
 //! | ticket | whoever puts a handle into transit; its receiver | `try_free` | HELD(d) not in flight: freed |
+//! | carrier | the owner of the ticket, before the commit of its message; NONE before the ticket is freed | recovery | decides whether the ticket is in flight |
 //!
 //! The transitions, their proof and their crash table stand in the crate `object`, file `life.rs`.
 
@@ -41,7 +43,7 @@ pub mod st {
 pub const NAME_MAX: usize = 64;
 
 /// Handles that can be in transit at a time in one segment.
-pub const TICKETS: usize = 512;
+pub const TICKETS: usize = 2048;
 
 /// The state word of an entry, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,9 +121,10 @@ pub struct Entry {
     pub format: AtomicU64,
     /// Who holds a handle: one bit a participant.
     pub holders: [AtomicU64; 4],
-    /// Who holds a handle of the second side, for objects with two.
-    pub second: [AtomicU64; 4],
-    reserved: [AtomicU64; 4],
+    /// Who holds a receiving end, for objects with sides.
+    pub receivers: [AtomicU64; 4],
+    /// Who holds a sending end, for objects with sides.
+    pub senders: [AtomicU64; 4],
     /// Bytes of `name`; 0 = it has none.
     pub name_len: AtomicU64,
     reserved_name: [AtomicU64; 7],
@@ -138,6 +141,69 @@ pub struct Ticket {
     pub entry: u16,
     /// Who put it into transit. `None`: the ticket is free.
     pub owner: Option<ParticipantId>,
+    /// Which end of the object it is.
+    pub side: Side,
+}
+
+/// Which end of an object a handle is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Side {
+    /// The object has no sides, or this handle is none of them.
+    #[default]
+    Neither,
+    /// An end that sends.
+    Sender,
+    /// An end that receives.
+    Receiver,
+}
+
+impl Side {
+    const fn bits(self) -> u64 {
+        match self {
+            Self::Neither => 0,
+            Self::Sender => 1,
+            Self::Receiver => 2,
+        }
+    }
+
+    const fn from_bits(bits: u64) -> Self {
+        match bits & 3 {
+            1 => Self::Sender,
+            2 => Self::Receiver,
+            _ => Self::Neither,
+        }
+    }
+}
+
+/// Which message carries a ticket or a block: the place in a queue that its sender has claimed.
+///
+/// Whether the message is committed and not yet acknowledged, the queue tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carrier {
+    /// The queue's entry.
+    pub entry: u16,
+    /// The position in it, modulo 2^48.
+    pub position: u64,
+}
+
+impl Carrier {
+    /// The word of what no message carries: an entry's field is its index plus one.
+    pub const NONE: u64 = 0;
+
+    /// Takes a word apart. `None`: no message carries it.
+    #[must_use]
+    pub const fn from_bits(word: u64) -> Option<Self> {
+        match (word >> 48) as u16 {
+            0 => None,
+            field => Some(Self { entry: field - 1, position: word & ((1 << 48) - 1) }),
+        }
+    }
+
+    /// Puts it together.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        ((self.entry as u64 + 1) << 48) | (self.position & ((1 << 48) - 1))
+    }
 }
 
 impl Ticket {
@@ -151,6 +217,7 @@ impl Ticket {
             generation: (word >> 40) as u32,
             entry: (word >> 24) as u16,
             owner: ParticipantId::from_bits((word >> 11) & 0x1fff),
+            side: Side::from_bits(word >> 3),
         }
     }
 
@@ -163,6 +230,7 @@ impl Ticket {
                 ((self.generation as u64 & MASK24) << 40)
                     | ((self.entry as u64) << 24)
                     | (id.bits() << 11)
+                    | (self.side.bits() << 3)
                     | 1
             }
         }
@@ -176,7 +244,8 @@ const _: () = {
     assert!(offset_of!(Entry, tag) == 12);
     assert!(offset_of!(Entry, format) == 24);
     assert!(offset_of!(Entry, holders) == 32);
-    assert!(offset_of!(Entry, second) == 64);
+    assert!(offset_of!(Entry, receivers) == 64);
+    assert!(offset_of!(Entry, senders) == 96);
     assert!(offset_of!(Entry, name_len) == 128);
     assert!(offset_of!(Entry, name) == 192);
 };
@@ -190,8 +259,13 @@ mod tests {
         let owner = ParticipantId::from_bits(8191);
         let state = EntryState { version: 0xff_fffe, generation: 0xab_cdef, owner, st: st::FREEING };
         assert_eq!(EntryState::from_bits(state.bits()), state);
-        let ticket = Ticket { generation: 0xab_cdef, entry: 0xfedc, owner };
-        assert_eq!(Ticket::from_bits(ticket.bits()), ticket);
+        for side in [Side::Neither, Side::Sender, Side::Receiver] {
+            let ticket = Ticket { generation: 0xab_cdef, entry: 0xfedc, owner, side };
+            assert_eq!(Ticket::from_bits(ticket.bits()), ticket);
+        }
+        let carrier = Carrier { entry: 0x7fff, position: (1 << 48) - 1 };
+        assert_eq!(Carrier::from_bits(carrier.bits()), Some(carrier));
+        assert_eq!(Carrier::from_bits(Carrier::NONE), None);
         assert_eq!(Ticket::from_bits(Ticket::FREE).owner, None);
     }
 

@@ -6,8 +6,8 @@
 //! 128               Control (the mutable words)               128
 //! 4096              participant table                         participants x 128
 //! directory_at      object directory                          objects x 256
-//! tickets_at        tickets of handles in transit             tickets x 8
-//! page_words_at     one u32 a page of data: who has it        pages x 4
+//! tickets_at        tickets of handles in transit, carriers   tickets x 16
+//! page_words_at     one u32 a page of data: {part:16 | entry+1:16}  pages x 4
 //! data_at           the pages                                 pages x 4096
 //! total_len         end of file
 //! ```
@@ -126,10 +126,16 @@ impl Geometry {
         self.directory_at() + round_up(self.objects as u64 * size_of::<Entry>() as u64)
     }
 
+    /// Offset of the carriers of the tickets.
+    #[must_use]
+    pub const fn carriers_at(&self) -> u64 {
+        self.tickets_at() + round_up(TICKETS as u64 * 8)
+    }
+
     /// Offset of the page words.
     #[must_use]
     pub const fn page_words_at(&self) -> u64 {
-        self.tickets_at() + round_up(TICKETS as u64 * 8)
+        self.carriers_at() + round_up(TICKETS as u64 * 8)
     }
 
     /// Offset of the first page of data.

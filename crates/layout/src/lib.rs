@@ -11,12 +11,16 @@
 #![cfg_attr(not(loom), no_std)]
 
 pub mod atomic;
+pub mod blocks;
+pub mod broadcast;
 pub mod entry;
 pub mod header;
 pub mod lane;
 pub mod line;
+pub mod mpsc;
 pub mod participant;
 pub mod record;
+pub mod ring;
 pub mod wait;
 
 pub use line::Line;

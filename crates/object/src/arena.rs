@@ -2,8 +2,8 @@
 //!
 //! An [`ObjectRef`] is one handle's hold on one object. The first one a process makes sets the process's holder
 //! bit, the last one clears it; in between they are counted here, in private memory. Invariants
-//! - I1 the count of an entry is not zero exactly while this participant's bit is set in it; both change under
-//!   one lock of this process.
+//! - I1 the count of an entry is not zero exactly while this participant's bit is set in it, and the same holds for
+//!   the counts and bits of its sides; all change under one lock of this process.
 //! - I2 an `ObjectRef` exists only while I1 holds for its entry, so the object it names is LIVE, its pages are
 //!   its own, and they stay mapped (it holds the arena).
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::Ordering::Relaxed;
-use ginnel_layout::entry::{Entry, NAME_MAX, st};
+use ginnel_layout::entry::{Entry, NAME_MAX, Side, Ticket, st};
 use ginnel_layout::line::PAGE;
 use ginnel_segment::{ForkMark, RunState, Segment};
 use ginnel_sync::mutex::{self, Holder, LockError};
@@ -23,6 +23,7 @@ use ginnel_sync::{Deadline, Mode, Waiter};
 
 use crate::error::{Error, ErrorKind, Owner, OwnerState, Result};
 use crate::life;
+use crate::sides;
 
 /// How long the making and finding of names waits for a living process that is in the middle of it.
 const NAMES_PATIENCE: Duration = Duration::from_secs(10);
@@ -30,7 +31,45 @@ const NAMES_PATIENCE: Duration = Duration::from_secs(10);
 /// One attachment of this process.
 pub struct Arena {
     segment: Segment,
-    handles: Mutex<HashMap<u32, usize>>,
+    handles: Mutex<HashMap<u32, Holds>>,
+}
+
+/// How many handles of one object this process has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Holds {
+    all: usize,
+    senders: usize,
+    receivers: usize,
+}
+
+impl Holds {
+    fn of(&mut self, side: Side) -> Option<&mut usize> {
+        match side {
+            Side::Neither => None,
+            Side::Sender => Some(&mut self.senders),
+            Side::Receiver => Some(&mut self.receivers),
+        }
+    }
+
+    /// Counts one more. Which bits are to be set: of the holders, of the side?
+    fn add(&mut self, side: Side) -> (bool, bool) {
+        self.all += 1;
+        let first_of_side = self.of(side).is_some_and(|count| {
+            *count += 1;
+            *count == 1
+        });
+        (self.all == 1, first_of_side)
+    }
+
+    /// Counts one less. Which bits are to be cleared?
+    fn take(&mut self, side: Side) -> (bool, bool) {
+        self.all = self.all.saturating_sub(1);
+        let last_of_side = self.of(side).is_some_and(|count| {
+            *count = count.saturating_sub(1);
+            *count == 0
+        });
+        (self.all == 0, last_of_side)
+    }
 }
 
 impl fmt::Debug for Arena {
@@ -62,7 +101,7 @@ impl Arena {
         &self.segment
     }
 
-    fn handles(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+    fn handles(&self) -> MutexGuard<'_, HashMap<u32, Holds>> {
         // A panic while the map is locked cannot leave it half changed.
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,7 +153,7 @@ impl Arena {
         init(base);
         // Nobody else can know the entry before this, so nobody else of this process counts it either.
         life::publish(entry, mine, self.segment.me());
-        self.handles().insert(index, 1);
+        self.handles().insert(index, Holds { all: 1, ..Holds::default() });
         Ok(ObjectRef {
             arena: Arc::clone(self),
             index,
@@ -123,6 +162,7 @@ impl Arena {
             pages,
             mark: self.segment.fork_mark(),
             name: name.map(Box::from),
+            side: Side::Neither,
         })
     }
 
@@ -169,7 +209,7 @@ impl Arena {
             {
                 continue;
             }
-            return Ok(Some(self.hold(index, entry, state.generation, Some(name))));
+            return Ok(Some(self.hold(index, entry, state.generation, Some(name), Side::Neither)));
         }
         Ok(None)
     }
@@ -182,14 +222,9 @@ impl Arena {
         entry: &Entry,
         generation: u32,
         name: Option<&str>,
+        side: Side,
     ) -> (ObjectRef, Kind) {
-        let mut handles = self.handles();
-        let count = handles.entry(index).or_insert(0);
-        if *count == 0 {
-            life::gain(entry, self.segment.me());
-        }
-        *count += 1;
-        drop(handles);
+        self.count_in(index, entry, side);
         let object = ObjectRef {
             arena: Arc::clone(self),
             index,
@@ -198,8 +233,37 @@ impl Arena {
             pages: entry.pages.load(Relaxed),
             mark: self.segment.fork_mark(),
             name: name.map(Box::from),
+            side,
         };
         (object, Kind { tag: entry.tag.load(Relaxed), format: entry.format.load(Relaxed) })
+    }
+
+    /// Counts a handle in, and sets the bits that it is the first of.
+    fn count_in(&self, index: u32, entry: &Entry, side: Side) {
+        let mut handles = self.handles();
+        let (first, first_of_side) = handles.entry(index).or_default().add(side);
+        if first {
+            life::gain(entry, self.segment.me());
+        }
+        if first_of_side {
+            life::join_side(entry, side, self.segment.me());
+        }
+    }
+
+    /// Counts a handle out, clears the bits that it was the last of, and closes a side that it leaves empty.
+    fn count_out(&self, index: u32, side: Side) {
+        let mut handles = self.handles();
+        let Some(holds) = handles.get_mut(&index) else { return };
+        let (last, last_of_side) = holds.take(side);
+        let Some(entry) = self.segment.entry(index) else { return };
+        if last_of_side {
+            life::leave_side(entry, side, self.segment.me());
+            sides::close_if_empty(&self.segment, index, entry, side);
+        }
+        if last {
+            handles.remove(&index);
+            life::release(&self.segment, index, entry, self.segment.me());
+        }
     }
 
     /// Turns a ticket into a hold: RECEIVE, hold, free the ticket. `None`: the ticket names nothing alive.
@@ -210,18 +274,22 @@ impl Arena {
     ) -> Result<Option<(ObjectRef, Kind)>> {
         self.segment.check_fork()?;
         let Some(mine) = life::receive(&self.segment, ticket, generation) else { return Ok(None) };
-        let held = self.segment.entry(u32::from(mine.entry)).and_then(|entry| {
-            let alive = life::state(entry);
-            let same = alive.st == st::LIVE && alive.generation == mine.generation;
-            same.then(|| self.hold(u32::from(mine.entry), entry, mine.generation, None))
-        });
+        let held = self.hold_ticket(mine);
         life::unpin(&self.segment, ticket);
         Ok(held)
     }
 
+    /// A hold on what a received ticket of ours keeps alive.
+    pub(crate) fn hold_ticket(self: &Arc<Self>, mine: Ticket) -> Option<(ObjectRef, Kind)> {
+        let entry = self.segment.entry(u32::from(mine.entry))?;
+        let alive = life::state(entry);
+        let same = alive.st == st::LIVE && alive.generation == mine.generation;
+        same.then(|| self.hold(u32::from(mine.entry), entry, mine.generation, None, mine.side))
+    }
+
     /// Takes a name away; its object lives on while somebody holds it. False: there was none. The caller is
     /// in [`Arena::with_names`].
-    pub(crate) fn remove(&self, name: &str) -> bool {
+    pub(crate) fn remove(self: &Arc<Self>, name: &str) -> bool {
         let named = self.segment.entries().find(|(_, entry)| {
             life::state(entry).st == st::LIVE
                 && entry.named.load(Relaxed) != 0
@@ -229,7 +297,12 @@ impl Arena {
         });
         match named {
             Some((index, entry)) => {
+                // Held meanwhile, because the name may have been all that kept a side of a channel open.
+                let (held, _) = self.hold(index, entry, life::state(entry).generation, None, Side::Neither);
                 life::unname(&self.segment, index, entry);
+                sides::close_if_empty(&self.segment, index, entry, Side::Sender);
+                sides::close_if_empty(&self.segment, index, entry, Side::Receiver);
+                drop(held);
                 true
             }
             None => false,
@@ -285,6 +358,7 @@ pub struct ObjectRef {
     pages: u32,
     mark: ForkMark,
     name: Option<Box<str>>,
+    side: Side,
 }
 
 impl fmt::Debug for ObjectRef {
@@ -300,10 +374,7 @@ impl fmt::Debug for ObjectRef {
 
 impl Clone for ObjectRef {
     fn clone(&self) -> Self {
-        let mut handles = self.arena.handles();
-        *handles.entry(self.index).or_insert(0) += 1;
-        drop(handles);
-        Self { arena: Arc::clone(&self.arena), name: self.name.clone(), ..*self }
+        self.with_side(self.side)
     }
 }
 
@@ -312,22 +383,26 @@ impl Drop for ObjectRef {
         if self.is_forked() {
             return;
         }
-        let segment = &self.arena.segment;
-        let mut handles = self.arena.handles();
-        let Some(count) = handles.get_mut(&self.index) else { return };
-        *count -= 1;
-        if *count == 0 {
-            handles.remove(&self.index);
-            if let Some(entry) = segment.entry(self.index) {
-                life::release(segment, self.index, entry, segment.me());
-            }
-        }
+        self.arena.count_out(self.index, self.side);
     }
 }
 
 impl ObjectRef {
     pub(crate) fn arena(&self) -> &Arc<Arena> {
         &self.arena
+    }
+
+    /// Another handle of the same object, on this side of it. The object is one with sides, or the side is that of
+    /// this handle: an empty side stays empty.
+    pub(crate) fn with_side(&self, side: Side) -> Self {
+        if let (false, Some(entry)) = (self.is_forked(), self.arena.segment.entry(self.index)) {
+            self.arena.count_in(self.index, entry, side);
+        }
+        Self { arena: Arc::clone(&self.arena), name: self.name.clone(), side, ..*self }
+    }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.index
     }
 
     pub(crate) fn generation(&self) -> u32 {
@@ -392,6 +467,6 @@ impl ObjectRef {
         self.check_fork()?;
         let segment = &self.arena.segment;
         let entry = segment.entry(self.index).ok_or_else(|| self.corrupted("its entry"))?;
-        life::pin(segment, self.index, entry, self.generation)
+        life::pin(segment, self.index, entry, self.generation, self.side)
     }
 }

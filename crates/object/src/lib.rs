@@ -7,19 +7,27 @@
 //! [`transit`] (handles on their way to another process), then what carries them: `arena` (handles of this process), `life` (when an object is freed: the proof), `sweep`
 //! (what a death means for each kind), `words` (pages as words).
 
+pub mod blocks;
 pub mod error;
 pub mod manager;
 pub mod message;
+pub mod mpsc;
 pub mod mutex;
+pub mod queue;
 pub mod spsc;
 pub mod transit;
 
 mod arena;
+mod carrier;
+mod carry;
 mod life;
+mod sides;
 mod sweep;
 mod words;
 
+pub use blocks::{Block, BlockMut, Blocks};
 pub use error::{Error, ErrorKind, Owner, OwnerState, Result};
 pub use manager::{Manager, Object};
 pub use message::{Json, Message, Plain, Raw};
 pub use mutex::{Mutex, MutexGuard};
+pub use queue::Queue;

@@ -20,7 +20,11 @@
 //! - I4 a participant's bit is set while it owns any word in the object's pages. So recovery of `d` repairs an
 //!   object only under d's bit, which keeps it from being freed meanwhile, and clears the bit last.
 //! - I5 FREE is stored after pages, name and tag are gone.
-//! - I6 a ticket is received (re-attributed) before its message is acknowledged, and freed after.
+//! - I6 a ticket is received (re-attributed) before its message is acknowledged, and freed after. Its carrier says
+//!   which message; a ticket that is not HELD(me) has no carrier of mine, and a free one none at all.
+//! - I7 a side bit (senders, receivers) is set only under the holder bit of the same participant, and is cleared
+//!   before it. So whoever clears a side bit may still touch the object, to close a side that is now empty; and
+//!   if he dies first, his holder bit makes recovery look.
 //!
 //! Edges
 //! - E1 publish (Release) -> state load (Acquire): tag, pages, content.
@@ -37,20 +41,27 @@
 //! | after publish | LIVE with d's bit (and its name, if it has one) | as any holder |
 //! | between set and version step | d's bit | recover clears it, then tries to free |
 //! | between bit cleared and scan | LIVE, perhaps without references | recover tries every LIVE entry |
+//! | taking apart, with messages that carry handles | FREEING(d), some of them received | recover receives the rest |
 //! | taking apart | FREEING(d) | recover: as for CREATING(d) |
-//! | with a ticket | HELD(d) | recover frees it unless a committed message carries it |
+//! | with a ticket | HELD(d) | recover frees it unless its carrier is committed and not acknowledged |
+//! | between a side bit cleared and the side closed | the holder bit | recover closes sides that are empty |
 //! | recoverer | any prefix, in the name of d | the next recoverer of d repeats |
 //!
 //! Progress: lock-free; a scan is bounded by the tickets. Source: our own; the model `lifetime` of testkit
 //! verifies it, together with thirty mutations that it must refuse.
 
+use std::cell::Cell;
+
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use ginnel_layout::atomic::{AtomicU64, fence};
-use ginnel_layout::entry::{Entry, EntryState, ONE_VERSION, TICKETS, Ticket, st};
+use ginnel_layout::entry::{Carrier, Entry, EntryState, ONE_VERSION, Side, TICKETS, Ticket, st};
 use ginnel_segment::Segment;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::queue;
+use crate::sides;
+use crate::sweep::tag;
 
 /// Claims a free entry for `me`.
 ///
@@ -82,6 +93,9 @@ pub(crate) fn publish(entry: &Entry, mine: EntryState, me: ParticipantId) {
 /// Gives a claimed entry up, or takes a dead object's apart: pages, name, tag, then FREE (I5).
 pub(crate) fn dismantle(segment: &Segment, index: u32, entry: &Entry, state: EntryState) {
     entry.named.store(0, Relaxed);
+    if state.st == st::FREEING && matches!(entry.tag.load(Relaxed), tag::QUEUE | tag::CHANNEL) {
+        queue::discard_all(segment, entry);
+    }
     segment.release_pages(index);
     entry.tag.store(0, Relaxed);
     entry.name_len.store(0, Relaxed);
@@ -97,6 +111,56 @@ pub(crate) fn state(entry: &Entry) -> EntryState {
 pub(crate) fn gain(entry: &Entry, me: ParticipantId) {
     set_bit(&entry.holders, me);
     entry.state.fetch_add(ONE_VERSION, AcqRel); // E5
+}
+
+/// Adds `me` to a side. The caller is a holder, and has another reference to that side (I7).
+pub(crate) fn join_side(entry: &Entry, side: Side, me: ParticipantId) {
+    if let Some(bits) = side_bits(entry, side) {
+        set_bit(bits, me);
+        entry.state.fetch_add(ONE_VERSION, AcqRel); // E5
+    }
+}
+
+/// Takes `me` from a side. Whether that was the last of it, [`side_is_empty`] tells.
+pub(crate) fn leave_side(entry: &Entry, side: Side, me: ParticipantId) {
+    if let Some(bits) = side_bits(entry, side) {
+        clear_bit(bits, me);
+    }
+}
+
+/// Looks of [`side_is_empty`] while others come and go. One who moves the version that often is at work himself.
+const LOOKS: u32 = 64;
+
+/// Is nobody left on this side, for good? An end can only come from another end of the same side, from a ticket of
+/// one, or from the name; so if a scan that the version did not move under finds none of them, it stays so.
+pub(crate) fn side_is_empty(segment: &Segment, index: u32, entry: &Entry, side: Side) -> bool {
+    let Some(bits) = side_bits(entry, side) else { return false };
+    fence(SeqCst); // E3
+    for _ in 0..LOOKS {
+        let before = entry.state.load(Acquire); // E1
+        let in_transit = tickets(segment).any(|(_, word)| {
+            let ticket = Ticket::from_bits(word.load(Acquire)); // E2
+            ticket.owner.is_some() && u32::from(ticket.entry) == index && ticket.side == side
+        });
+        let held = in_transit
+            || entry.named.load(Acquire) != 0 // E2
+            || bits.iter().any(|word| word.load(Acquire) != 0); // E2
+        if held {
+            return false;
+        }
+        if entry.state.load(Acquire) == before {
+            return true;
+        }
+    }
+    false
+}
+
+fn side_bits(entry: &Entry, side: Side) -> Option<&[AtomicU64; 4]> {
+    match side {
+        Side::Neither => None,
+        Side::Sender => Some(&entry.senders),
+        Side::Receiver => Some(&entry.receivers),
+    }
 }
 
 /// Takes `me` from the holders; frees the object if nobody is left.
@@ -135,28 +199,44 @@ fn is_referenced(segment: &Segment, index: u32, entry: &Entry) -> bool {
     });
     in_transit
         || entry.named.load(Acquire) != 0 // E2
-        || entry.holders.iter().chain(&entry.second).any(|word| word.load(Acquire) != 0) // E2
+        || entry.holders.iter().any(|word| word.load(Acquire) != 0) // E2
 }
 
 fn tickets(segment: &Segment) -> impl Iterator<Item = (u32, &AtomicU64)> {
     (0..TICKETS).filter_map(|i| Some((i as u32, segment.ticket(i)?)))
 }
 
+thread_local! {
+    /// Where this thread looks for a free ticket first. A hint.
+    static NEXT_TICKET: Cell<usize> = const { Cell::new(0) };
+}
+
 /// Puts a reference to an object into transit: a ticket that keeps it alive until it is received.
 ///
 /// # Errors
 /// `Full` when all tickets are in use.
-pub(crate) fn pin(segment: &Segment, index: u32, entry: &Entry, generation: u32) -> Result<u32> {
-    let ticket = Ticket { generation, entry: index as u16, owner: Some(segment.me()) }.bits();
-    for (i, word) in tickets(segment) {
+pub(crate) fn pin(segment: &Segment, index: u32, entry: &Entry, generation: u32, side: Side) -> Result<u32> {
+    let ticket = Ticket { generation, entry: index as u16, owner: Some(segment.me()), side }.bits();
+    let first = NEXT_TICKET.get();
+    for i in (0..TICKETS).map(|step| (first + step) % TICKETS) {
+        let Some(word) = segment.ticket(i) else { continue };
         // E5
-        if word.compare_exchange(Ticket::FREE, ticket, AcqRel, Relaxed).is_ok() {
+        let free = word.load(Relaxed) == Ticket::FREE;
+        if free && word.compare_exchange(Ticket::FREE, ticket, AcqRel, Relaxed).is_ok() {
             entry.state.fetch_add(ONE_VERSION, AcqRel); // E5
-            return Ok(i);
+            NEXT_TICKET.set(i + 1);
+            return Ok(i as u32);
         }
     }
     Err(Error::new(ErrorKind::Full, format!("all {TICKETS} tickets for handles in transit are in use"))
         .with_advice("receive some of the handles that were sent"))
+}
+
+/// Says which message carries a ticket of ours. Before the message is committed.
+pub(crate) fn set_carrier(segment: &Segment, ticket: u32, carrier: Carrier) {
+    if let Some(word) = segment.carrier(ticket as usize) {
+        word.store(carrier.bits(), Release); // E2
+    }
 }
 
 /// RECEIVE: makes a ticket ours. The message that carried it may be acknowledged after this, not before (I6).
@@ -170,28 +250,66 @@ pub(crate) fn receive(segment: &Segment, ticket: u32, generation: u32) -> Option
     Some(mine)
 }
 
-/// Gives a ticket back, and frees the object if that was the last reference.
+/// Gives a ticket of ours back: closes a side that it leaves empty, and frees the object if that was the last
+/// reference.
 pub(crate) fn unpin(segment: &Segment, ticket: u32) {
     let Some(word) = segment.ticket(ticket as usize) else { return };
     let there = Ticket::from_bits(word.load(Relaxed));
+    give_up_ticket(segment, ticket, word, there, segment.me());
+}
+
+/// Frees a ticket that is ours, or a dead one's whose lock we hold, in the name of `whom`. First it leaves its side
+/// but still keeps the object, so that an empty side can be closed (I7).
+fn give_up_ticket(segment: &Segment, ticket: u32, word: &AtomicU64, there: Ticket, whom: ParticipantId) {
+    let index = u32::from(there.entry);
+    let entry = segment.entry(index);
+    if let (Some(entry), Side::Sender | Side::Receiver) = (entry, there.side) {
+        word.store(Ticket { side: Side::Neither, ..there }.bits(), Release); // E2
+        sides::close_if_empty(segment, index, entry, there.side);
+    }
+    forget_carrier(segment, ticket);
     word.store(Ticket::FREE, Release); // E2
-    if let Some(entry) = segment.entry(u32::from(there.entry)) {
-        try_free(segment, u32::from(there.entry), entry, segment.me());
+    if let Some(entry) = entry {
+        try_free(segment, index, entry, whom);
     }
 }
 
-/// Frees the tickets of the dead `d`. Nothing carries tickets across a death yet, so all of them are his to lose.
-pub(crate) fn recover_tickets(segment: &Segment, d: ParticipantId) {
-    for (_, word) in tickets(segment) {
+fn forget_carrier(segment: &Segment, ticket: u32) {
+    if let Some(word) = segment.carrier(ticket as usize) {
+        word.store(Carrier::NONE, Release); // E2
+    }
+}
+
+/// Frees the tickets of the dead `d` that no message in flight carries. The queues were swept before: then
+/// "held by `d` and not in flight" is stable, because a receiver makes a ticket his before he acknowledges (I6).
+pub(crate) fn recover_tickets(segment: &Segment, d: ParticipantId, in_flight: impl Fn(Carrier) -> bool) {
+    for (i, word) in tickets(segment) {
         let there = word.load(Acquire); // E5
-        if Ticket::from_bits(there).owner == Some(d) {
-            // A receiver may be faster: then it is his.
-            let _ = word.compare_exchange(there, Ticket::FREE, AcqRel, Relaxed); // E2
+        if Ticket::from_bits(there).owner != Some(d) {
+            continue;
+        }
+        let carrier = segment.carrier(i as usize).map_or(Carrier::NONE, |word| word.load(Acquire)); // E2
+        if Carrier::from_bits(carrier).is_some_and(&in_flight) {
+            continue;
+        }
+        // A receiver may have been faster: then it is his, and so is the carrier. Else it stays as it is, for only a
+        // receiver of a message in flight could take it.
+        if word.load(Acquire) == there {
+            // E5
+            let ticket = Ticket::from_bits(there);
+            if let Some(entry) = segment.entry(u32::from(ticket.entry)) {
+                // Also if the dead one had left its side already, and died before it could close it.
+                word.store(Ticket { side: Side::Neither, ..ticket }.bits(), Release); // E2
+                sides::close_if_empty(segment, u32::from(ticket.entry), entry, Side::Sender);
+                sides::close_if_empty(segment, u32::from(ticket.entry), entry, Side::Receiver);
+            }
+            give_up_ticket(segment, i, word, Ticket { side: Side::Neither, ..ticket }, d);
         }
     }
 }
 
-/// Repairs one entry after the death of `d`; `repair` mends the words inside the object and wakes its sleepers.
+/// Repairs one entry after the death of `d`; `repair` mends the words inside the object and wakes its sleepers. `d`
+/// is on no side any more when it runs.
 pub(crate) fn recover(
     segment: &Segment,
     index: u32,
@@ -200,14 +318,14 @@ pub(crate) fn recover(
     repair: impl FnOnce(&Entry),
 ) {
     let seen = state(entry);
-    let held = has_bit(&entry.holders, d) || has_bit(&entry.second, d);
-    if seen.st == st::LIVE && held {
+    clear_bit(&entry.senders, d);
+    clear_bit(&entry.receivers, d);
+    if seen.st == st::LIVE && has_bit(&entry.holders, d) {
         repair(entry); // I4
         // For a scan that is under way, d's bit may be the reference that something else rested on (I3).
         entry.state.fetch_add(ONE_VERSION, AcqRel); // E5
     }
     clear_bit(&entry.holders, d);
-    clear_bit(&entry.second, d);
     match seen.st {
         st::CREATING | st::FREEING if seen.owner == Some(d) => dismantle(segment, index, entry, seen),
         // Also where its bit was not set: it may have died between the drop and the scan.
@@ -229,6 +347,11 @@ fn set_bit(words: &[AtomicU64; 4], id: ParticipantId) {
 fn clear_bit(words: &[AtomicU64; 4], id: ParticipantId) {
     let (word, bit) = place(words, id);
     word.fetch_and(!bit, Release); // E2
+}
+
+/// Does `id` hold the object?
+pub(crate) fn is_held_by(entry: &Entry, id: ParticipantId) -> bool {
+    has_bit(&entry.holders, id)
 }
 
 fn has_bit(words: &[AtomicU64; 4], id: ParticipantId) -> bool {

@@ -19,7 +19,9 @@ use ginnel_segment::{Collected, Place, Segment, default_limit, fd_passing};
 use crate::arena::{self, Arena, Kind, ObjectRef, check_name};
 use crate::error::{Error, ErrorKind, Owner, Result};
 use crate::life;
-use crate::sweep::{Objects, tag_name};
+use crate::queue::Stats;
+use crate::sweep::{Objects, tag, tag_name};
+use crate::words;
 
 /// How long opening a name waits while somebody removes it.
 const GATE_PATIENCE: Duration = Duration::from_secs(10);
@@ -55,6 +57,12 @@ pub(crate) mod sealed {
         type Options: Default;
 
         fn kind() -> Kind;
+
+        /// Can what was found be opened as this?
+        fn accepts(found: Kind) -> bool {
+            found == Self::kind()
+        }
+
         fn make(arena: &Arc<Arena>, name: Option<&str>, options: Self::Options) -> Result<ObjectRef>;
         fn open(object: ObjectRef) -> Result<Self>;
         fn object(&self) -> &ObjectRef;
@@ -344,6 +352,12 @@ impl Manager {
                 name: if entry.named.load(Relaxed) == 0 { None } else { arena::read_name(entry) },
                 size: entry.pages.load(Relaxed) as usize * PAGE,
                 holders: entry.holders.iter().map(|word| word.load(Relaxed).count_ones()).sum(),
+                queue: match entry.tag.load(Relaxed) {
+                    tag::QUEUE | tag::CHANNEL => {
+                        words::ring_of(segment, entry).map(|ring| Stats::of(&ring, &self.arena))
+                    }
+                    _ => None,
+                },
             })
             .collect();
         let recoveries = segment.control().recoveries.load(Relaxed);
@@ -360,12 +374,13 @@ fn is_live(segment: &Segment, id: ParticipantId) -> bool {
 /// Refuses an object of another type than the one asked for.
 pub(crate) fn expect<T: Object>(object: ObjectRef, found: Kind) -> Result<ObjectRef> {
     let wanted = T::kind();
-    if found == wanted {
+    if T::accepts(found) {
         return Ok(object);
     }
-    let describe = |kind: Kind| {
-        let (size, align) = (kind.format & ((1 << 48) - 1), kind.format >> 48);
-        format!("a {} of values of {size} bytes aligned to {align}", tag_name(kind.tag))
+    let describe = |kind: Kind| match (kind.format & ((1 << 48) - 1), kind.format >> 48) {
+        (_, 0xffff) => format!("a {} of encoded values", tag_name(kind.tag)),
+        (size, 0) => format!("a {} of values of {size} bytes", tag_name(kind.tag)),
+        (size, align) => format!("a {} of values of {size} bytes aligned to {align}", tag_name(kind.tag)),
     };
     let error =
         Error::new(ErrorKind::Mismatch, format!("wanted {}, found {}", describe(wanted), describe(found)));
@@ -402,6 +417,8 @@ pub struct ObjectInfo {
     pub size: usize,
     /// Processes that hold it.
     pub holders: u32,
+    /// Its counters, if it is a queue.
+    pub queue: Option<Stats>,
 }
 
 impl From<ginnel_segment::Forked> for Error {

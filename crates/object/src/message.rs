@@ -68,7 +68,25 @@ pub trait Message: Send + Sized + 'static {
     /// The value in these bytes, all of them.
     #[doc(hidden)]
     fn from_bytes(bytes: &[u8]) -> Result<Self>;
+
+    /// The value in `len` bytes, which `fill` copies to where it is told, once.
+    #[doc(hidden)]
+    fn received(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Self> {
+        let mut short = [0; SHORT];
+        if let Some(bytes) = short.get_mut(..len) {
+            fill(bytes)?;
+            return Self::from_bytes(bytes);
+        }
+        with_scratch(|mut scratch| {
+            scratch.resize(len, 0);
+            let value = fill(&mut scratch).and_then(|()| Self::from_bytes(&scratch));
+            (value, scratch)
+        })
+    }
 }
+
+/// Messages up to this many bytes are copied out to the stack.
+const SHORT: usize = 128;
 
 /// Crosses as its own bytes: nothing is encoded. `let Raw(order) = queue.recv()?;`
 ///
@@ -91,6 +109,17 @@ impl<T: Plain> Message for Raw<T> {
     #[inline(always)]
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
         T::read_from_bytes(bytes).map(Self).map_err(|_| wrong_size::<T>(bytes.len()))
+    }
+
+    #[inline(always)]
+    fn received(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Self> {
+        if len != size_of::<T>() {
+            fill(&mut vec![0; len])?;
+            return Err(wrong_size::<T>(len));
+        }
+        let mut value = T::new_zeroed();
+        fill(value.as_mut_bytes())?;
+        Ok(Self(value))
     }
 }
 

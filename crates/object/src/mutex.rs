@@ -31,8 +31,10 @@ use ginnel_layout::atomic::AtomicU32;
 use ginnel_layout::line::PAGE;
 use ginnel_sync::mutex::{self, Holder, LockError, Locked};
 use ginnel_sync::{Deadline, Mode, Waiter};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::arena::{Arena, Kind, ObjectRef, format_of};
+use crate::carry;
 use crate::error::{Error, ErrorKind, Owner, Result};
 use crate::manager::{Manager, sealed};
 use crate::message::Plain;
@@ -314,5 +316,18 @@ impl<T: Plain> sealed::Sealed for Mutex<T> {
 
     fn object(&self) -> &ObjectRef {
         &self.object
+    }
+}
+
+/// A handle, inside a message of a queue of the same manager; anywhere else an error.
+impl<T: Plain> Serialize for Mutex<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        carry::serialize(&self.object, serializer)
+    }
+}
+
+impl<'de, T: Plain> Deserialize<'de> for Mutex<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        carry::deserialize(deserializer)
     }
 }

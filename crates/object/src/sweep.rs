@@ -5,12 +5,15 @@
 
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::Ordering::Relaxed;
-use ginnel_layout::entry::Entry;
+use ginnel_layout::entry::{Entry, Side, st};
 use ginnel_queue::lane::Lane;
+use ginnel_queue::mpsc::Mpsc;
 use ginnel_segment::{Segment, Sweep};
 use ginnel_sync::mutex;
 
+use crate::carrier;
 use crate::life;
+use crate::sides;
 use crate::words;
 
 /// The kinds of objects.
@@ -29,6 +32,8 @@ pub(crate) mod tag {
     pub(crate) const BLOCKS: u32 = 6;
     /// `Shared<T>`.
     pub(crate) const SHARED: u32 = 7;
+    /// `queue::channel`: a queue that closes when one of its sides is empty.
+    pub(crate) const CHANNEL: u32 = 8;
 }
 
 /// A tag in words, for messages.
@@ -37,13 +42,16 @@ pub(crate) fn tag_name(tag: u32) -> &'static str {
         tag::LANE => "lane",
         tag::MUTEX => "mutex",
         tag::QUEUE => "queue",
+        tag::CHANNEL => "channel",
         tag::MPSC => "mpsc channel",
         tag::BROADCAST => "broadcast channel",
         tag::BLOCKS => "set of blocks",
         tag::SHARED => "shared value",
-        _ => "object of an unknown kind",
+        _ => UNKNOWN,
     }
 }
+
+const UNKNOWN: &str = "object of an unknown kind";
 
 /// The sweep that every segment of this crate is attached with.
 #[derive(Debug)]
@@ -51,19 +59,53 @@ pub(crate) struct Objects;
 
 impl Sweep for Objects {
     fn knows(&self, tag: u32) -> bool {
-        matches!(tag, tag::LANE | tag::MUTEX)
+        tag_name(tag) != UNKNOWN
     }
 
+    /// What carries goes before what is carried: only then is "owned by the dead and in no message" final. The holder
+    /// bits of the dead go last, because they keep the objects alive meanwhile.
     fn sweep(&self, segment: &Segment, dead: ParticipantId) {
-        life::recover_tickets(segment, dead);
+        for (_, entry) in held_by(segment, dead) {
+            repair_carrier(segment, entry, dead);
+        }
+        life::recover_tickets(segment, dead, |carrier| carrier::is_in_flight(segment, carrier));
+        for (_, entry) in held_by(segment, dead) {
+            repair_carried(segment, entry, dead);
+        }
         mutex::recover(&segment.control().names_lock, dead);
         for (index, entry) in segment.entries() {
-            life::recover(segment, index, entry, dead, |entry| repair(segment, entry, dead));
+            life::recover(segment, index, entry, dead, |entry| repair(segment, index, entry, dead));
         }
     }
 }
 
-fn repair(segment: &Segment, entry: &Entry, dead: ParticipantId) {
+/// The living objects that the dead one held. They stay alive as long as its bit is set (`life`, I4).
+fn held_by(segment: &Segment, dead: ParticipantId) -> impl Iterator<Item = (u32, &Entry)> {
+    segment
+        .entries()
+        .filter(move |(_, entry)| life::state(entry).st == st::LIVE && life::is_held_by(entry, dead))
+}
+
+/// Objects that carry messages with handles and blocks in them.
+fn repair_carrier(segment: &Segment, entry: &Entry, dead: ParticipantId) {
+    if let tag::QUEUE | tag::CHANNEL = entry.tag.load(Relaxed)
+        && let Some(ring) = words::ring_of(segment, entry)
+    {
+        ring.recover(dead);
+    }
+}
+
+/// Objects whose parts travel in messages.
+fn repair_carried(segment: &Segment, entry: &Entry, dead: ParticipantId) {
+    if entry.tag.load(Relaxed) == tag::BLOCKS
+        && let Some(pool) = words::pool_of(segment, entry)
+    {
+        pool.recover(dead, |carrier| carrier::is_in_flight(segment, carrier));
+    }
+}
+
+/// All other objects.
+fn repair(segment: &Segment, index: u32, entry: &Entry, dead: ParticipantId) {
     match entry.tag.load(Relaxed) {
         tag::LANE => {
             if let Some(control) = words::lane_of(segment, entry) {
@@ -74,6 +116,15 @@ fn repair(segment: &Segment, entry: &Entry, dead: ParticipantId) {
             if let Some(words) = words::mutex_of(segment, entry) {
                 mutex::recover(&words.word, dead);
             }
+        }
+        tag::MPSC => {
+            if let Some((control, lanes)) = words::mpsc_of(segment, entry) {
+                Mpsc::recover(control, lanes, dead);
+            }
+        }
+        tag::CHANNEL => {
+            sides::close_if_empty(segment, index, entry, Side::Sender);
+            sides::close_if_empty(segment, index, entry, Side::Receiver);
         }
         // Refused at attach; a word that changed since is a broken peer's, and nothing here trusts it.
         _ => {}

@@ -12,7 +12,11 @@ use std::ptr::NonNull;
 use ginnel_layout::atomic::{AtomicU32, AtomicU64};
 use ginnel_layout::entry::Entry;
 use ginnel_layout::lane::LaneControl;
-use ginnel_layout::line::LINE;
+use ginnel_layout::line::{LINE, PAGE};
+use ginnel_layout::mpsc::{LANES_AT, MpscControl};
+use ginnel_queue::blocks::{Pool, Shape as PoolShape};
+use ginnel_queue::mpsc::{Mpsc, Shape as MpscShape};
+use ginnel_queue::ring::{Ring, Shape};
 use ginnel_segment::Segment;
 
 use crate::arena::ObjectRef;
@@ -34,6 +38,31 @@ const _: () = assert!(size_of::<MutexWords>() == LINE);
 pub(crate) const MUTEX_DATA_AT: usize = LINE;
 
 impl ObjectRef {
+    /// The ring of a queue, its geometry checked.
+    pub(crate) fn ring(&self) -> Result<Ring> {
+        let bytes = self.pages() as usize * PAGE;
+        let base = self.base(bytes)?;
+        // SAFETY: I1: the pages stay mapped and the object's own as long as the handle, which is kept beside the ring.
+        unsafe { Ring::from_raw(base, bytes as u64) }.map_err(|_| self.corrupted("the geometry of the queue"))
+    }
+
+    /// The lanes of an mpsc, their geometry checked.
+    pub(crate) fn mpsc(&self) -> Result<Mpsc> {
+        let bytes = self.pages() as usize * PAGE;
+        let (control, lanes, shape) = mpsc_words(self.base(bytes)?, bytes as u64)
+            .ok_or_else(|| self.corrupted("the geometry of the channel"))?;
+        // SAFETY: I1: the pages stay mapped and the object's own as long as the handle, which is kept beside the mpsc.
+        Ok(unsafe { Mpsc::from_raw(control, lanes, &shape) })
+    }
+
+    /// The words of a pool of blocks, its geometry checked.
+    pub(crate) fn pool(&self) -> Result<Pool> {
+        let bytes = self.pages() as usize * PAGE;
+        let base = self.base(bytes)?;
+        // SAFETY: I1: the pages stay mapped and the object's own as long as the handle, which is kept beside the pool.
+        unsafe { Pool::from_raw(base, bytes as u64) }.map_err(|_| self.corrupted("the geometry of the pool"))
+    }
+
     /// The control page of a lane.
     pub(crate) fn lane_control(&self) -> Result<&LaneControl> {
         let base = self.base(size_of::<LaneControl>())?;
@@ -48,6 +77,38 @@ pub(crate) fn new_lane_control<'a>(base: NonNull<u8>) -> &'a LaneControl {
     unsafe { base.cast::<LaneControl>().as_ref() }
 }
 
+/// The controls of an mpsc that is being made.
+pub(crate) fn new_mpsc<'a>(base: NonNull<u8>, lanes: u32) -> (&'a MpscControl, &'a [LaneControl]) {
+    let lanes = lanes_behind(base, lanes);
+    // SAFETY: I3, I4.
+    let control = unsafe { base.cast::<MpscControl>().as_ref() };
+    // SAFETY: I3, I4; the maker claimed room for that many.
+    (control, unsafe { lanes.as_ref() })
+}
+
+fn lanes_behind(base: NonNull<u8>, lanes: u32) -> NonNull<[LaneControl]> {
+    // SAFETY: I1, I2 or I4, whoever calls: the object has room for that many controls.
+    let first = unsafe { base.add(LANES_AT as usize) };
+    NonNull::slice_from_raw_parts(first.cast(), lanes as usize)
+}
+
+/// The controls in the `bytes` of an mpsc, and its geometry. `None`: the words lie.
+fn mpsc_words(
+    base: NonNull<u8>,
+    bytes: u64,
+) -> Option<(NonNull<MpscControl>, NonNull<[LaneControl]>, MpscShape)> {
+    let control = base.cast::<MpscControl>();
+    // SAFETY: I1 or I2, whoever calls; I3.
+    let shape = Mpsc::shape_of(unsafe { control.as_ref() }, bytes).ok()?;
+    Some((control, lanes_behind(base, shape.lanes), shape))
+}
+
+/// Writes the ring of a queue that is being made.
+pub(crate) fn new_ring(base: NonNull<u8>, shape: &Shape) {
+    // SAFETY: I4; the maker claimed pages for `shape.size()` bytes.
+    unsafe { Ring::init(base, shape) }
+}
+
 /// Writes the first data of a mutex that is being made.
 pub(crate) fn write_mutex_data(base: NonNull<u8>, bytes: &[u8]) {
     // SAFETY: I4; the maker claimed room for `MUTEX_DATA_AT + bytes.len()`.
@@ -56,11 +117,50 @@ pub(crate) fn write_mutex_data(base: NonNull<u8>, bytes: &[u8]) {
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), data.as_ptr(), bytes.len()) }
 }
 
+/// Writes the words of a pool of blocks that is being made.
+pub(crate) fn init_pool(base: NonNull<u8>, shape: &PoolShape) {
+    // SAFETY: I3, I4; the maker claimed room for `shape.total()`, and fresh pages are zero.
+    unsafe { Pool::init(base, shape) }
+}
+
+/// The pool of blocks in an entry, for recovery (I2). `None`: the entry lies.
+pub(crate) fn pool_of(segment: &Segment, entry: &Entry) -> Option<Pool> {
+    use ginnel_layout::atomic::Ordering::Relaxed;
+    let pages = entry.pages.load(Relaxed);
+    let base = segment.page(entry.first_page.load(Relaxed), pages)?;
+    // SAFETY: I2, I3: the pages are mapped as long as the segment, and the pool is used under its borrow.
+    unsafe { Pool::from_raw(base, u64::from(pages) * PAGE as u64) }.ok()
+}
+
 /// The control page of the lane in an entry, for recovery (I2). `None`: the entry lies.
 pub(crate) fn lane_of<'a>(segment: &'a Segment, entry: &Entry) -> Option<&'a LaneControl> {
     let base = first_page_of(segment, entry)?;
     // SAFETY: I2, I3.
     Some(unsafe { base.cast::<LaneControl>().as_ref() })
+}
+
+/// The controls of the mpsc in an entry, for recovery (I2). `None`: the entry lies.
+pub(crate) fn mpsc_of<'a>(
+    segment: &'a Segment,
+    entry: &Entry,
+) -> Option<(&'a MpscControl, &'a [LaneControl])> {
+    use ginnel_layout::atomic::Ordering::Relaxed;
+    let pages = entry.pages.load(Relaxed);
+    let base = segment.page(entry.first_page.load(Relaxed), pages)?;
+    let (control, lanes, _) = mpsc_words(base, u64::from(pages) * PAGE as u64)?;
+    // SAFETY: I2, I3.
+    let control = unsafe { control.as_ref() };
+    // SAFETY: I2; as many as the geometry, which was checked against the bytes, has room for.
+    Some((control, unsafe { lanes.as_ref() }))
+}
+
+/// The ring of the queue in an entry, for recovery (I2). `None`: the entry lies.
+pub(crate) fn ring_of(segment: &Segment, entry: &Entry) -> Option<Ring> {
+    use ginnel_layout::atomic::Ordering::Relaxed;
+    let pages = entry.pages.load(Relaxed);
+    let base = segment.page(entry.first_page.load(Relaxed), pages)?;
+    // SAFETY: I2: the pages are mapped as long as the segment, and the ring is used under its borrow.
+    unsafe { Ring::from_raw(base, u64::from(pages) * PAGE as u64) }.ok()
 }
 
 /// The words of the mutex in an entry, for recovery (I2). `None`: the entry lies.

@@ -59,13 +59,14 @@ use core::ptr::NonNull;
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::AtomicU32;
 use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use ginnel_layout::lane::{Cursor, LaneControl, RING_MAX, Role, wait_mode};
+use ginnel_layout::lane::{Cursor, LaneControl, LaneGeometry, RING_MAX, Role, wait_mode};
 use ginnel_layout::line::PAGE;
 use ginnel_layout::record::{GRANULE, PAYLOAD_MAX, RecordHeader};
 use ginnel_layout::wait::WaitLine;
 use ginnel_sync::park::{self, Mode};
 
 pub use consumer::Consumer;
+pub(crate) use consumer::End as Reader;
 #[cfg(not(loom))]
 pub use consumer::Loan;
 pub use producer::{Claim, Producer};
@@ -148,6 +149,36 @@ impl Shape {
             && fits_once
     }
 
+    /// Writes it into the pages of what is being made.
+    pub(crate) fn write(&self, g: &LaneGeometry) {
+        g.size.store(self.size, Relaxed);
+        g.value_size.store(self.value_size, Relaxed);
+        g.value_align.store(self.value_align, Relaxed);
+        let wait = match self.mode {
+            Mode::Adaptive => wait_mode::ADAPTIVE,
+            Mode::Spin => wait_mode::SPIN,
+            Mode::Sleep => wait_mode::SLEEP,
+        };
+        g.wait.store(wait, Relaxed);
+    }
+
+    /// Reads it, once, and checks it.
+    pub(crate) fn read(g: &LaneGeometry) -> Result<Self, LaneError> {
+        let mode = match g.wait.load(Relaxed) {
+            wait_mode::ADAPTIVE => Mode::Adaptive,
+            wait_mode::SPIN => Mode::Spin,
+            wait_mode::SLEEP => Mode::Sleep,
+            _ => return Err(LaneError::Corrupted),
+        };
+        let shape = Self {
+            size: g.size.load(Relaxed),
+            value_size: g.value_size.load(Relaxed),
+            value_align: g.value_align.load(Relaxed),
+            mode,
+        };
+        if shape.is_valid() { Ok(shape) } else { Err(LaneError::Corrupted) }
+    }
+
     /// Bytes the header takes: eight, or more to keep the payload aligned.
     #[inline(always)]
     pub(crate) fn room(&self) -> u64 {
@@ -190,6 +221,10 @@ const _: () = assert!(PAYLOAD_MAX + GRANULE >= RING_MAX - PAGE as u64, "no ring 
 #[derive(Clone, Copy)]
 pub struct Lane {
     control: NonNull<LaneControl>,
+    /// The line its consumer sleeps on: its own, or one that it shares with other lanes (`mpsc`).
+    not_empty: NonNull<WaitLine>,
+    /// The same line, if a commit is to be posted to it: where ends may sleep.
+    posted: Option<NonNull<WaitLine>>,
     ring: Mirrored,
     shape: Shape,
     /// `shape.room()`, which the hot path asks for several times a message.
@@ -200,9 +235,10 @@ pub struct Lane {
 mod borrowed {
     //! The two unsafe steps of a lane: borrowing its control page, and saying that it may change threads.
     //!
-    //! - I5 the control page is mapped as long as the [`super::Lane`] or an end made from it is used
-    //!   (promised by the caller of [`super::Lane::from_raw`]); all of it is atomics.
-    use super::{Lane, LaneControl};
+    //! - I5 the control page, and the line the consumer sleeps on, are mapped as long as the [`super::Lane`] or an
+    //!   end made from it is used (promised by the caller of [`super::Lane::from_raw`] or
+    //!   [`super::Lane::from_raw_sharing`]); all of it is atomics.
+    use super::{Lane, LaneControl, WaitLine};
 
     // SAFETY: I5; all shared words are atomics.
     unsafe impl Send for Lane {}
@@ -212,6 +248,19 @@ mod borrowed {
         pub(crate) fn control(&self) -> &LaneControl {
             // SAFETY: I5.
             unsafe { self.control.as_ref() }
+        }
+
+        #[inline(always)]
+        pub(crate) fn not_empty(&self) -> &WaitLine {
+            // SAFETY: I5.
+            unsafe { self.not_empty.as_ref() }
+        }
+
+        /// The line that commits are posted to, if any.
+        #[inline(always)]
+        pub(crate) fn posted(&self) -> Option<&WaitLine> {
+            // SAFETY: I5.
+            self.posted.map(|line| unsafe { line.as_ref() })
         }
     }
 }
@@ -225,16 +274,7 @@ impl fmt::Debug for Lane {
 impl Lane {
     /// Writes the geometry of a new lane. The rest of the page and the ring are zero already.
     pub fn init(control: &LaneControl, shape: &Shape) {
-        let g = &control.geometry;
-        g.size.store(shape.size, Relaxed);
-        g.value_size.store(shape.value_size, Relaxed);
-        g.value_align.store(shape.value_align, Relaxed);
-        let wait = match shape.mode {
-            Mode::Adaptive => wait_mode::ADAPTIVE,
-            Mode::Spin => wait_mode::SPIN,
-            Mode::Sleep => wait_mode::SLEEP,
-        };
-        g.wait.store(wait, Relaxed);
+        shape.write(&control.geometry);
     }
 
     /// Reads the geometry of a lane, once, and checks it.
@@ -242,20 +282,7 @@ impl Lane {
     /// # Errors
     /// `Corrupted` when no creator writes such a geometry.
     pub fn shape_of(control: &LaneControl) -> Result<Shape, LaneError> {
-        let g = &control.geometry;
-        let mode = match g.wait.load(Relaxed) {
-            wait_mode::ADAPTIVE => Mode::Adaptive,
-            wait_mode::SPIN => Mode::Spin,
-            wait_mode::SLEEP => Mode::Sleep,
-            _ => return Err(LaneError::Corrupted),
-        };
-        let shape = Shape {
-            size: g.size.load(Relaxed),
-            value_size: g.value_size.load(Relaxed),
-            value_align: g.value_align.load(Relaxed),
-            mode,
-        };
-        if shape.is_valid() { Ok(shape) } else { Err(LaneError::Corrupted) }
+        Shape::read(&control.geometry)
     }
 
     /// A lane over a control page and a ring of the size that `shape` says.
@@ -263,11 +290,30 @@ impl Lane {
     /// # Safety
     /// `control` points to a [`LaneControl`] that stays mapped (I5), and `ring` was made by
     /// [`Mirrored::from_raw`] over the ring of the same lane, as long as the lane or an end of it is used.
-    #[allow(unsafe_code, reason = "the promise is the caller's; nothing unsafe happens here")]
+    #[allow(unsafe_code, reason = "finds the line in the control page that the caller promises")]
     #[must_use]
     pub unsafe fn from_raw(control: NonNull<LaneControl>, ring: Mirrored, shape: Shape) -> Self {
+        // SAFETY: the contract of this function: the control page stays mapped, and the line is in it.
+        let not_empty = NonNull::from(unsafe { &control.as_ref().not_empty });
+        // SAFETY: the contract of this function, and the line stays mapped with the control page.
+        unsafe { Self::from_raw_sharing(control, not_empty, ring, shape) }
+    }
+
+    /// The same, for a lane whose consumer sleeps on another line, with its role: that of many lanes.
+    ///
+    /// # Safety
+    /// As [`Lane::from_raw`], and `not_empty` points to a [`WaitLine`] that stays mapped as long.
+    #[allow(unsafe_code, reason = "the promise is the caller's; nothing unsafe happens here")]
+    #[must_use]
+    pub(crate) unsafe fn from_raw_sharing(
+        control: NonNull<LaneControl>,
+        not_empty: NonNull<WaitLine>,
+        ring: Mirrored,
+        shape: Shape,
+    ) -> Self {
         assert_eq!(ring.size(), shape.size, "a ring of another size than its lane");
-        Self { control, ring, shape, unit: shape.room() }
+        let posted = (shape.mode != Mode::Spin).then_some(not_empty);
+        Self { control, not_empty, posted, ring, shape, unit: shape.room() }
     }
 
     /// Bytes a record of `len` bytes of payload takes.
@@ -299,7 +345,7 @@ impl Lane {
     /// # Errors
     /// `Taken` while a participant holds it; `Corrupted`.
     pub fn take_consumer(self, me: ParticipantId) -> Result<Consumer, LaneError> {
-        let role = &self.control().not_empty.role;
+        let role = &self.not_empty().role;
         let before = take(role, me)?;
         let head = self.checked_head().inspect_err(|_| put_back(role, me, before))?;
         Ok(Consumer::new(self, me, head, before.st == Role::DEAD))
@@ -308,7 +354,7 @@ impl Lane {
     /// Is the consumer's end without a holder that could come back to it: given up, or left by a death?
     #[must_use]
     pub fn consumer_is_gone(&self) -> bool {
-        Role::is_gone(self.control().not_empty.role.load(Acquire)) // E3
+        Role::is_gone(self.not_empty().role.load(Acquire)) // E3
     }
 
     /// The same for the producer's end.
@@ -320,12 +366,8 @@ impl Lane {
     /// Repairs what the dead participant `dead` left. The caller holds its byte lock. Idempotent: the next
     /// recoverer may repeat any prefix of it.
     pub fn recover(control: &LaneControl, dead: ParticipantId) {
-        for line in [&control.not_empty, &control.not_full] {
-            let role = Role::from_bits(line.role.load(Acquire)); // E4
-            if role.owner == Some(dead) && matches!(role.st, Role::HELD | Role::MOVING) {
-                line.role.store(Role { st: Role::DEAD, ..role }.bits(), Release); // E3
-            }
-        }
+        recover_role(&control.not_empty.role, dead);
+        recover_role(&control.not_full.role, dead);
         // Always, and last: the dead one may have been killed between its commit and its wake.
         park::wake_all(&control.not_empty);
         park::wake_all(&control.not_full);
@@ -337,7 +379,7 @@ impl Lane {
     }
 
     /// The acknowledged place, which must lie where a record can begin (I3).
-    fn checked_head(&self) -> Result<Cursor, LaneError> {
+    pub(crate) fn checked_head(&self) -> Result<Cursor, LaneError> {
         let head = Cursor::from_bits(self.control().head.load(Acquire)); // E2
         let possible = head.offset < self.shape.size && head.offset.is_multiple_of(self.unit);
         if possible { Ok(head) } else { Err(LaneError::Corrupted) }
@@ -375,7 +417,7 @@ impl Lane {
 
     /// Gives an end up: role, then the wake of whoever waits for it. As DEAD of nobody, where a successor has
     /// not yet got past what a dead one may have seen: the flag must outlive it.
-    fn give_up(role: &AtomicU32, me: ParticipantId, st: u32, peer_sleeps_on: &WaitLine) {
+    pub(crate) fn give_up(role: &AtomicU32, me: ParticipantId, st: u32, peer_sleeps_on: &WaitLine) {
         let owner = (st == Role::CLOSED).then_some(me);
         let closed = Role { owner, st }.bits();
         // Only the holder or the recoverer of its death may write; the holder is alive here.
@@ -455,8 +497,16 @@ struct Walk {
     overran: bool,
 }
 
+/// HELD(dead) becomes DEAD(dead). The caller holds the byte lock of `dead`.
+pub(crate) fn recover_role(role: &AtomicU32, dead: ParticipantId) {
+    let there = Role::from_bits(role.load(Acquire)); // E4
+    if there.owner == Some(dead) && matches!(there.st, Role::HELD | Role::MOVING) {
+        role.store(Role { st: Role::DEAD, ..there }.bits(), Release); // E3
+    }
+}
+
 /// CAS a role word to HELD(me). Gives what it was before.
-fn take(role: &AtomicU32, me: ParticipantId) -> Result<Role, LaneError> {
+pub(crate) fn take(role: &AtomicU32, me: ParticipantId) -> Result<Role, LaneError> {
     loop {
         let word = role.load(Acquire); // E4
         let before = Role::from_bits(word);
@@ -474,7 +524,7 @@ fn take(role: &AtomicU32, me: ParticipantId) -> Result<Role, LaneError> {
 }
 
 /// Undoes [`take`], where the lane turned out to be corrupted.
-fn put_back(role: &AtomicU32, me: ParticipantId, before: Role) {
+pub(crate) fn put_back(role: &AtomicU32, me: ParticipantId, before: Role) {
     let _ = role.compare_exchange(Role::held(me), before.bits(), Release, Relaxed); // E4
 }
 

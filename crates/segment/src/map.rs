@@ -67,6 +67,10 @@ impl Map {
         self.nth(self.geometry.tickets_at(), index as u64, TICKETS as u64)
     }
 
+    pub(crate) fn carrier(&self, ticket: usize) -> Option<&AtomicU64> {
+        self.nth(self.geometry.carriers_at(), ticket as u64, TICKETS as u64)
+    }
+
     /// The words of the first `pages` pages of data; fewer if there are fewer.
     pub(crate) fn page_words(&self, pages: u64) -> &[AtomicU32] {
         let pages = pages.min(self.geometry.pages);

@@ -1,19 +1,20 @@
 //! The arena: pages of data, claimed by objects one page word each.
 //!
-//! A page word holds the index of the entry that has the page, plus one, or 0. The claim and its attribution are the
-//! same compare-and-swap. Pages are claimed for an entry that is CREATING, and released by whoever owns the entry's
-//! CREATING or FREEING: its participant, or the one who recovers it.
+//! A page word is `{part:16 | entry+1:16}`, or 0. The claim and its attribution are the same compare-and-swap. Part 0
+//! is the object itself: claimed while its entry is CREATING, and released by whoever owns the entry's CREATING or
+//! FREEING: its participant, or the one who recovers it. The other parts come and go while the object lives, as
+//! memory for its large messages; each has one owner at a time, which a word of the object names.
 //!
 //! | field | written by | read by | after a crash |
 //! |---|---|---|---|
-//! | page word | 0 -> entry+1 by the claimer; back to 0 by the releaser | claims, releases, tools | entry+1: released with the entry |
+//! | page word | 0 -> {part, entry+1} by the claimer; back to 0 by the releaser | claims, releases, tools | released with the part, or with the entry |
 //! | Control.grown | any claimer, by CAS upward | the same | the words below it have memory; a step more may have |
 //!
 //! - I1: a page whose word is 0 is a hole in the file: reading it gives zeros, and it takes no memory.
 //! - I2: memory is set aside after the words were claimed and before anybody touches the pages; it is given back
 //!   before the words become 0. So two objects never work on one page, and nobody faults for want of memory.
 //! - I3: words at or above `grown` have no memory yet, and are not touched.
-//! - I4: only the owner of the entry changes words that name it.
+//! - I4: only the owner of the entry, or of the part, changes words that name it.
 //!
 //! - E1: the release of a page word, after the hole was made; the claim of it, which then sees an empty page.
 //! - E2: the rise of `grown`, after its words got memory; the load of it, which then may touch them.
@@ -62,6 +63,15 @@ impl Segment {
     ///
     /// A crash leaves page words that name the entry: [`Segment::release_pages`] finds them.
     pub fn claim_pages(&self, entry: u32, count: u32) -> Result<u32, Error> {
+        self.claim_part(entry, 0, count)
+    }
+
+    /// [`Segment::claim_pages`] for a part of a living object, which the caller owns. Parts count from 1.
+    ///
+    /// # Errors
+    /// As [`Segment::claim_pages`]. A crash leaves page words that name the part: [`Segment::release_part`] finds
+    /// them.
+    pub fn claim_part(&self, entry: u32, part: u16, count: u32) -> Result<u32, Error> {
         self.check_fork()?;
         let (pages, objects) = (self.geometry().pages, self.geometry().objects);
         if count == 0 {
@@ -76,7 +86,7 @@ impl Segment {
         }
         let mut claimed = None;
         for _ in 0..TRIES {
-            claimed = self.claim_words(entry, u64::from(count))?;
+            claimed = self.claim_words(code(entry, part), u64::from(count))?;
             if claimed.is_some() {
                 break;
             }
@@ -93,11 +103,36 @@ impl Segment {
     /// Gives back all pages of entry `entry`, whose CREATING or FREEING the caller owns (or whose dead owner it
     /// recovers), and their memory. Doing it again, or when there are none, changes nothing.
     pub fn release_pages(&self, entry: u32) {
+        self.release_where(entry, |word| word & ENTRY == entry + 1);
+    }
+
+    /// Gives back all pages of one part, which the caller owns (or whose dead owner it recovers). Looks at every
+    /// page word; doing it again changes nothing.
+    pub fn release_part(&self, entry: u32, part: u16) {
+        self.release_where(entry, |word| word == code(entry, part));
+    }
+
+    /// Gives back a run of pages of a part that the caller owns, without looking further. Words that do not name
+    /// the part are left alone.
+    pub fn release_run_of_part(&self, entry: u32, part: u16, first: u32, count: u32) {
+        if self.check_fork().is_err() || entry >= self.geometry().objects {
+            return;
+        }
+        let run = first as usize..first as usize + count as usize;
+        let whole = self.words().get(run.clone()).is_some_and(|words| {
+            words.iter().all(|word| word.load(Ordering::Relaxed) == code(entry, part))
+        });
+        if whole && !run.is_empty() {
+            self.release_run(run);
+        }
+    }
+
+    fn release_where(&self, entry: u32, named: impl Fn(u32) -> bool) {
         if self.check_fork().is_err() || entry >= self.geometry().objects {
             return;
         }
         let words = self.words();
-        let ours = |word: &AtomicU32| word.load(Ordering::Relaxed) == entry + 1;
+        let ours = |word: &AtomicU32| named(word.load(Ordering::Relaxed));
         let mut at = 0;
         while let Some(first) = words[at..].iter().position(ours).map(|offset| at + offset) {
             let length = words[first..].iter().take_while(|word| ours(word)).count();
@@ -129,8 +164,8 @@ impl Segment {
         self.map.page_words(self.control().grown.load(Ordering::Acquire)) // E2
     }
 
-    /// Claims the words of the first run that is long enough. `None`: there is none, and no more words to be had.
-    fn claim_words(&self, entry: u32, count: u64) -> Result<Option<Range<usize>>, Error> {
+    /// Claims the words of the first run that is long enough, as `code`. `None`: there is none, and no more words to be had.
+    fn claim_words(&self, code: u32, count: u64) -> Result<Option<Range<usize>>, Error> {
         let mut from = 0;
         for _ in 0..TURNS {
             let words = self.words();
@@ -145,7 +180,7 @@ impl Segment {
                 continue;
             };
             let run = from + run.start..from + run.end;
-            match claim_run(&words[run.clone()], entry) {
+            match claim_run(&words[run.clone()], code) {
                 Ok(()) => return Ok(Some(run)),
                 Err(collision) => from = run.start + collision + 1,
             }
@@ -211,6 +246,14 @@ impl Segment {
     }
 }
 
+/// The bits of a page word that hold an entry, plus one.
+const ENTRY: u32 = 0xffff;
+
+/// The page word of a part of an entry. An entry's index fits 15 bits.
+fn code(entry: u32, part: u16) -> u32 {
+    (u32::from(part) << 16) | (entry + 1)
+}
+
 /// Offset and length in the file of the page words `from..to`, both multiples of a step.
 pub(crate) fn step_range(geometry: &Geometry, from: u64, to: u64) -> (u64, u64) {
     let last = round_up(geometry.pages * 4);
@@ -232,10 +275,10 @@ fn find_run(words: &[AtomicU32], count: usize) -> Option<Range<usize>> {
 }
 
 /// Claims all words, or none: then the index of the one that somebody else has.
-fn claim_run(words: &[AtomicU32], entry: u32) -> Result<(), usize> {
+fn claim_run(words: &[AtomicU32], code: u32) -> Result<(), usize> {
     for (i, word) in words.iter().enumerate() {
         // E1
-        if word.compare_exchange(0, entry + 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if word.compare_exchange(0, code, Ordering::Acquire, Ordering::Relaxed).is_err() {
             for word in &words[..i] {
                 word.store(0, Ordering::Release); // E1
             }
@@ -269,9 +312,9 @@ mod tests {
     #[test]
     fn a_collision_undoes_what_was_claimed() {
         let words = words(&[0, 0, 9, 0]);
-        assert_eq!(claim_run(&words, 4), Err(2));
+        assert_eq!(claim_run(&words, 5), Err(2));
         assert_eq!(values(&words), [0, 0, 9, 0]);
-        assert_eq!(claim_run(&words[..2], 4), Ok(()));
+        assert_eq!(claim_run(&words[..2], 5), Ok(()));
         assert_eq!(values(&words), [5, 5, 9, 0]);
     }
 

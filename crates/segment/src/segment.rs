@@ -104,6 +104,12 @@ impl Segment {
         self.map.ticket(index)
     }
 
+    /// The carrier word of ticket `index`.
+    #[must_use]
+    pub fn carrier(&self, index: usize) -> Option<&AtomicU64> {
+        self.map.carrier(index)
+    }
+
     /// The row of a participant, if the table has it.
     #[must_use]
     pub fn participant(&self, id: ParticipantId) -> Option<&ParticipantRecord> {

@@ -16,9 +16,10 @@ pub mod futex;
 mod machine;
 pub mod mutex;
 pub mod park;
+pub mod shared_wait;
 #[cfg(not(loom))]
 mod tag;
 
 pub use deadline::Deadline;
 pub use mutex::{Holder, LockError, Locked};
-pub use park::{Mode, Policy, Stop, Waiter};
+pub use park::{Arm, Mode, Policy, Stop, Waiter};

@@ -63,7 +63,7 @@ use ginnel_layout::participant::{OWNER_BITS, ParticipantId};
 
 use crate::deadline::Deadline;
 use crate::futex;
-use crate::park::{Stop, Waiter};
+use crate::park::{Arm, Stop, Waiter};
 
 const WAITED_FOR: u32 = 1 << 31;
 const DIRTY: u32 = 1 << 30;
@@ -300,15 +300,15 @@ fn take(word: &AtomicU32, me: Holder, slept: bool) -> Option<Result<Locked, Lock
     }
 }
 
-/// Puts W into the word of somebody else's lock. None: it became free, or changed.
-fn arm(word: &AtomicU32) -> Option<u32> {
+/// Puts W into the word of somebody else's lock. Again: it became free, or changed.
+fn arm(word: &AtomicU32) -> Arm {
     let seen = word.load(Relaxed);
     if seen & OWNER == 0 {
-        return None;
+        return Arm::Again;
     }
     let armed = seen | WAITED_FOR;
     let is_armed = seen == armed || word.compare_exchange(seen, armed, Relaxed, Relaxed).is_ok();
-    is_armed.then_some(armed)
+    if is_armed { Arm::Sleep(armed) } else { Arm::Again }
 }
 
 /// Asks about the holder. True: it is dead and recovered, and the word names it still.
@@ -328,7 +328,7 @@ fn leave(word: &AtomicU32, me: Holder, slept: bool, stop: Stop) -> Result<Locked
             return taken;
         }
         let seen = word.load(Relaxed);
-        if !slept || arm(word).is_some() {
+        if !slept || arm(word) != Arm::Again {
             return Err(match stop {
                 Stop::TimedOut => {
                     LockError::TimedOut { owner: Holder::from_bits(seen).map(|h| h.participant) }

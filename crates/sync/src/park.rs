@@ -79,6 +79,9 @@ const SLICE_OWNED: Duration = Duration::from_millis(20);
 /// The longest slice on a line.
 const SLICE_LONGEST: Duration = Duration::from_millis(50);
 
+/// The longest sleep of one whom nobody is bound to wake.
+const NAP: Duration = Duration::from_millis(1);
+
 const SLICE_FIRST_NS: u64 = SLICE_FIRST.as_nanos() as u64;
 
 /// Turns of the spin loop between two looks at the clock, for those who spin on credit.
@@ -134,6 +137,18 @@ impl fmt::Display for Stop {
 }
 
 impl std::error::Error for Stop {}
+
+/// What became of the attempt to announce a sleeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arm {
+    /// Something changed meanwhile: look again.
+    Again,
+    /// Announced: sleep while the word has this value.
+    Sleep(u32),
+    /// Not announced, because a living participant is in the middle of what is waited for, and is about to change
+    /// it: sleep while the word has this value, and not longer than a millisecond.
+    Nap(u32),
+}
 
 /// What a thread knows about its waits at one place: one for each direction of a handle, or for each lock.
 ///
@@ -191,20 +206,41 @@ impl Waiter {
         self.wait_at(&mut Place::Line(line), deadline, &mut |_| ready(), &mut at_slice_end)
     }
 
-    /// Waits until `ready` gives something, asleep on the word of a lock.
+    /// Waits until `ready` gives something, asleep on a word of the caller's: a lock, for instance.
     ///
-    /// `arm` makes the word say that somebody sleeps and gives its value then, or None to look again. `ready` is
-    /// told whether this wait has slept: then it may have used up a wake that others need.
+    /// `arm` makes whatever wakers look at say that somebody sleeps, see [`Arm`]. After it, `ready` is asked once
+    /// more before the sleep. It is told whether this wait has slept: then it may have used up a wake that others
+    /// need, also if the wait then fails. Slices are 20 ms.
+    ///
+    /// # Errors
+    /// As [`Waiter::wait`].
     #[inline]
-    pub(crate) fn wait_word<T>(
+    pub fn wait_word<T>(
         &mut self,
         word: &AtomicU32,
         deadline: Deadline,
         mut ready: impl FnMut(bool) -> Option<T>,
-        mut arm: impl FnMut() -> Option<u32>,
+        mut arm: impl FnMut() -> Arm,
         mut at_slice_end: impl FnMut(),
     ) -> Result<T, Stop> {
         self.wait_at(&mut Place::Word(word, &mut arm), deadline, &mut ready, &mut at_slice_end)
+    }
+
+    /// [`Waiter::wait_word`] on the `seq` of a line whose `flag` is not used, with the slices of a line. Any number
+    /// of threads may wait there; wakers use [`wake_one`] or [`wake_all`].
+    ///
+    /// # Errors
+    /// As [`Waiter::wait`].
+    #[inline]
+    pub fn wait_seq<T>(
+        &mut self,
+        line: &WaitLine,
+        deadline: Deadline,
+        mut ready: impl FnMut(bool) -> Option<T>,
+        mut arm: impl FnMut() -> Arm,
+        mut at_slice_end: impl FnMut(),
+    ) -> Result<T, Stop> {
+        self.wait_at(&mut Place::Seq(line, &mut arm), deadline, &mut ready, &mut at_slice_end)
     }
 
     #[inline]
@@ -321,19 +357,19 @@ impl Waiter {
             return Err(Stop::TimedOut);
         }
         let start = clock::now_ns();
-        let mut nap = Nap { probed: start, slept: false, woken: false };
-        let mut outcome = nap.run(place, deadline, look, at_slice_end);
+        let mut slices = Slices { probed: start, slept: false, woken: false };
+        let mut outcome = slices.run(place, deadline, look, at_slice_end);
         place.disarm();
         let now = clock::now_ns();
-        self.settle(place, &nap, outcome, start, now);
+        self.settle(place, &slices, outcome, start, now);
         if outcome.is_ok() {
             self.vain_ns = 0;
         } else {
-            self.vain_ns = self.vain_ns.saturating_add(now.saturating_sub(nap.probed));
+            self.vain_ns = self.vain_ns.saturating_add(now.saturating_sub(slices.probed));
             if self.vain_ns >= SLICE_FIRST_NS {
                 self.vain_ns = 0;
                 at_slice_end();
-                if look(nap.slept) {
+                if look(slices.slept) {
                     outcome = Ok(());
                 }
             }
@@ -342,17 +378,24 @@ impl Waiter {
     }
 
     /// Books a sleep.
-    fn settle(&mut self, place: &Place<'_>, nap: &Nap, outcome: Result<(), Stop>, start: u64, now: u64) {
+    fn settle(
+        &mut self,
+        place: &Place<'_>,
+        slices: &Slices,
+        outcome: Result<(), Stop>,
+        start: u64,
+        now: u64,
+    ) {
         let Some(account) = &mut self.account else { return };
         let asleep = now.saturating_sub(start);
         match place {
-            _ if !nap.woken && outcome.is_ok() => account.hit_while_arming(asleep),
-            Place::Line(line) if nap.woken => {
+            _ if !slices.woken && outcome.is_ok() => account.hit_while_arming(asleep),
+            Place::Line(line) | Place::Seq(line, _) if slices.woken => {
                 let wake = wake_seen(line, now);
                 account.slept(asleep, Some(wake));
                 machine::remember_wake(wake.latency_ns.min(asleep));
             }
-            Place::Word(..) if nap.woken => {
+            Place::Word(..) if slices.woken => {
                 // A lock's word has no room for a stamp, so the last wake on any line of this process stands in.
                 account.slept(asleep, None);
                 if let Some(ns) = machine::last_wake_ns() {
@@ -367,28 +410,30 @@ impl Waiter {
 /// Where a wait sleeps.
 enum Place<'a> {
     Line(&'a WaitLine),
-    /// A lock's word, and how to make it say that somebody sleeps.
-    Word(&'a AtomicU32, &'a mut dyn FnMut() -> Option<u32>),
+    /// A line whose wakers look elsewhere, and how to make them see that somebody sleeps.
+    Seq(&'a WaitLine, &'a mut dyn FnMut() -> Arm),
+    /// The same on a word of the caller's.
+    Word(&'a AtomicU32, &'a mut dyn FnMut() -> Arm),
 }
 
 impl Place<'_> {
     fn word(&self) -> &AtomicU32 {
         match self {
-            Self::Line(line) => &line.seq,
+            Self::Line(line) | Self::Seq(line, _) => &line.seq,
             Self::Word(word, _) => word,
         }
     }
 
-    /// Announces a sleeper. Gives the value to sleep on; None: it changed meanwhile, look again.
-    fn arm(&mut self) -> Option<u32> {
+    /// Announces a sleeper.
+    fn arm(&mut self) -> Arm {
         match self {
             Self::Line(line) => {
                 let seq = line.seq.load(Acquire); // E2
                 line.flag.store(1, Relaxed);
                 fence(SeqCst); // E1
-                Some(seq)
+                Arm::Sleep(seq)
             }
-            Self::Word(_, arm) => arm(),
+            Self::Seq(_, arm) | Self::Word(_, arm) => arm(),
         }
     }
 
@@ -403,14 +448,14 @@ impl Place<'_> {
 
     fn longest_slice(&self) -> Duration {
         match self {
-            Self::Line(_) => SLICE_LONGEST,
+            Self::Line(_) | Self::Seq(..) => SLICE_LONGEST,
             Self::Word(..) => SLICE_OWNED,
         }
     }
 }
 
 /// One sleep of possibly many slices.
-struct Nap {
+struct Slices {
     /// When the peer was last known to be looked after: the start, or the last end of a slice.
     probed: u64,
     /// Was in the kernel's queue, and may have used up a wake.
@@ -419,7 +464,7 @@ struct Nap {
     woken: bool,
 }
 
-impl Nap {
+impl Slices {
     fn run(
         &mut self,
         place: &mut Place<'_>,
@@ -430,9 +475,14 @@ impl Nap {
         let mut slice = SLICE_FIRST;
         let mut slice_end = Deadline::after(slice);
         loop {
-            let end = match place.arm() {
+            let (value, until) = match place.arm() {
+                Arm::Again => (None, slice_end),
+                Arm::Sleep(value) => (Some(value), slice_end),
+                Arm::Nap(value) => (Some(value), slice_end.min(nap_end())),
+            };
+            let end = match value {
                 Some(_) if look(self.slept) => return Ok(()),
-                Some(value) => futex::wait(place.word(), value, deadline.min(slice_end)),
+                Some(value) => futex::wait(place.word(), value, deadline.min(until)),
                 None => WaitEnd::Changed,
             };
             self.slept |= end != WaitEnd::Changed;
@@ -454,6 +504,16 @@ impl Nap {
                 slice_end = Deadline::after(slice);
             }
         }
+    }
+}
+
+/// Time stands still in a model, so there a nap ends at once, after the others had a turn.
+fn nap_end() -> Deadline {
+    if cfg!(loom) {
+        spin_loop();
+        Deadline::at_ns(0)
+    } else {
+        Deadline::after(NAP)
     }
 }
 
@@ -519,9 +579,7 @@ pub fn post_soon(line: &WaitLine, worth: impl FnOnce() -> bool) {
 #[inline(never)]
 fn wake(line: &WaitLine) {
     line.flag.store(0, Relaxed);
-    leave_hints(line);
-    line.seq.fetch_add(1, Release); // E2
-    futex::wake(&line.seq, 1);
+    wake_one(line);
 }
 
 #[cfg(not(loom))]
@@ -533,9 +591,19 @@ fn leave_hints(line: &WaitLine) {
 #[cfg(loom)]
 fn leave_hints(_: &WaitLine) {}
 
+/// Wakes one of those who sleep in [`Waiter::wait_seq`]. Always a system call; for wakers that know that it is owed.
+#[cold]
+#[inline(never)]
+pub fn wake_one(line: &WaitLine) {
+    leave_hints(line);
+    line.seq.fetch_add(1, Release); // E2
+    futex::wake(&line.seq, 1);
+}
+
 /// Wakes whoever sleeps on `line`, announced or not. For recovery (a waker may have died between clearing the
 /// flag and its system call) and for closing; always a system call. May be repeated at will.
 pub fn wake_all(line: &WaitLine) {
+    leave_hints(line);
     line.seq.fetch_add(1, Release); // E2
     futex::wake(&line.seq, u32::MAX);
 }

@@ -7,7 +7,8 @@
 //! Reading order: [`rng`] (choices that can be repeated), [`scratch`] (memory that outlives a killed process),
 //! [`child`] (start, stop, kill and reap processes), [`watchdog`] (an end to every wait), [`step`] (one process, one
 //! instruction at a time), [`sweep`] (a kill at every place of an operation), [`oracle`] (what was sent, what arrived),
-//! [`kill`] (workers that are killed and started again), [`scribble`] (a peer gone mad), [`leak`] (what is left
+//! [`linear`] (whether a history is one that a queue may
+//! have), [`kill`] (workers that are killed and started again), [`scribble`] (a peer gone mad), [`leak`] (what is left
 //! behind), [`toy`] (a correct and a broken lane), and the explicit-state models.
 //!
 //! There is no macro that marks kill points in the code under test. A mark would have to be a branch or a call in the
@@ -19,6 +20,7 @@
 pub mod child;
 pub mod kill;
 pub mod leak;
+pub mod linear;
 pub mod model;
 pub mod oracle;
 pub mod rng;

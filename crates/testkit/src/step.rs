@@ -13,11 +13,12 @@
 //! do not, so the caller pins itself first.
 
 use std::fmt;
+use std::fs;
 use std::io;
 
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
 use crate::child::{Child, Exit, fork_child};
@@ -104,6 +105,12 @@ impl Tracee {
         Ok(tracee)
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.pid().as_raw() as u32
+    }
+
     /// Where it is.
     #[must_use]
     pub fn place(&self) -> Place {
@@ -157,6 +164,47 @@ impl Tracee {
         }
     }
 
+    /// Lets go of it and leaves it stopped, as SIGSTOP stops a process that nobody traces.
+    ///
+    /// # Errors
+    /// When it ends instead.
+    pub fn leave_stopped(&mut self) -> io::Result<()> {
+        ptrace::detach(self.pid(), Signal::SIGSTOP)?;
+        match self.wait()? {
+            Stop::Mark => Ok(()),
+            stop => Err(self.fault(stop)),
+        }
+    }
+
+    /// SIGCONT for one that was [left stopped](Self::leave_stopped): it goes on to the end of the operation.
+    ///
+    /// # Errors
+    /// When it ends instead.
+    pub fn go_on(&mut self) -> io::Result<()> {
+        kill(self.pid(), Signal::SIGCONT)?;
+        match self.wait()? {
+            Stop::Mark => Ok(()),
+            stop => Err(self.fault(stop)),
+        }
+    }
+
+    /// SIGKILL, for a process that is not its parent (a victim that was forked later, and is to meet a dead one):
+    /// waits until it holds no file and no lock any more, and leaves it to its parent to be reaped.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn kill_from_elsewhere(&self) -> io::Result<()> {
+        kill(self.pid(), Signal::SIGKILL)?;
+        loop {
+            let Ok(text) = fs::read_to_string(format!("/proc/{}/stat", self.pid())) else { return Ok(()) };
+            let state = text.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+            if matches!(state, Some('Z' | 'X')) {
+                return Ok(());
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// SIGKILL, and waits until nothing of it is left.
     ///
     /// # Errors
@@ -204,7 +252,7 @@ impl Tracee {
 
     fn wait(&self) -> io::Result<Stop> {
         loop {
-            return Ok(match waitpid(self.pid(), None) {
+            return Ok(match waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED)) {
                 Ok(WaitStatus::Stopped(_, Signal::SIGTRAP)) => Stop::Trap,
                 Ok(WaitStatus::Stopped(_, Signal::SIGSTOP)) => Stop::Mark,
                 Ok(WaitStatus::Stopped(_, signal)) => Stop::Hit(signal),

@@ -256,6 +256,45 @@ pub fn preempt<W>(
     mut peer: impl FnMut(&mut W) -> Result<(), String>,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Report, Fault> {
+    beside(plan, subject, &mut progress, |world, tracee, moved| {
+        peer(world)?;
+        if moved == Moved::Inside {
+            tracee.finish().map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    })
+}
+
+/// [`preempt`] with a signal: the victim stands because of SIGSTOP, untraced, and goes on after SIGCONT. The peer is
+/// told the process id to expect.
+///
+/// # Errors
+/// As [`sweep`].
+pub fn stop<W>(
+    plan: &Plan,
+    subject: &mut Subject<'_, W>,
+    mut peer: impl FnMut(&mut W, u32) -> Result<(), String>,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Report, Fault> {
+    beside(plan, subject, &mut progress, |world, tracee, moved| {
+        let text = |error: io::Error| error.to_string();
+        if moved == Moved::Over {
+            return peer(world, tracee.id());
+        }
+        tracee.leave_stopped().map_err(text)?;
+        peer(world, tracee.id())?;
+        tracee.go_on().map_err(text)
+    })
+}
+
+/// Brings the victim to each place of the plan, lets `meanwhile` happen there, which ends with the victim at its end,
+/// and checks.
+fn beside<W>(
+    plan: &Plan,
+    subject: &mut Subject<'_, W>,
+    progress: &mut dyn FnMut(usize, usize),
+    mut meanwhile: impl FnMut(&mut W, &mut Tracee, Moved) -> Result<(), String>,
+) -> Result<Report, Fault> {
     let scouted = scout(subject).map_err(|what| Fault { place: None, what, trials: 0 })?;
     let places = plan.places(&scouted);
     let mut report = Report::of(&scouted);
@@ -266,10 +305,7 @@ pub fn preempt<W>(
         let text = |error: io::Error| fault(error.to_string());
         let mut tracee = Tracee::start(|marks| (subject.victim)(&world, marks)).map_err(text)?;
         let moved = tracee.run_to(place).map_err(text)?;
-        peer(&mut world).map_err(fault)?;
-        if moved == Moved::Inside {
-            tracee.finish().map_err(text)?;
-        }
+        meanwhile(&mut world, &mut tracee, moved).map_err(fault)?;
         tracee.kill().map_err(text)?;
         (subject.check)(world, Moved::Over).map_err(fault)?;
         report.trials += 1;

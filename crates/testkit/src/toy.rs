@@ -9,6 +9,8 @@
 //! | [`Order::CommitFirst`] | next header cleared, header, payload | a consumer sees bytes that nobody sent |
 //! | [`Order::NoClear`] | payload, header | a consumer takes old payload for a header, once round the ring |
 
+pub mod vyukov;
+
 use std::mem::offset_of;
 
 use ginnel_layout::atomic::Ordering;

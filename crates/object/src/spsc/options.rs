@@ -33,7 +33,7 @@ pub enum Wait {
 }
 
 impl Wait {
-    fn mode(self) -> Mode {
+    pub(crate) fn mode(self) -> Mode {
         match self {
             Self::Adaptive => Mode::Adaptive,
             Self::Spin => Mode::Spin,

@@ -23,25 +23,25 @@ pub struct Consumer {
     me: ParticipantId,
 }
 
-/// What the hot path touches.
-struct End {
+/// What the hot path touches: a lane as it is read, without the role and the wait.
+pub(crate) struct End {
     lane: Lane,
     /// The record at the head; the index in its word counts values that were taken.
     head: Place,
     /// Values of that record that are left; 0 = not looked at yet.
-    left: u16,
+    pub(crate) left: u16,
     /// Bytes of that record.
     record: u64,
     /// Where in the ring the next message begins, and its length in bytes.
     message: u64,
-    len: u64,
+    pub(crate) len: u64,
     /// The header word of a record of one value, which needs no more than a comparison. 0 for bytes.
     value_header: u64,
     /// Bytes of such a record.
     value_record: u64,
     /// The record at the head may have been seen by a consumer that died.
-    seen_before: bool,
-    poisoned: bool,
+    pub(crate) seen_before: bool,
+    pub(crate) poisoned: bool,
 }
 
 impl fmt::Debug for Consumer {
@@ -56,20 +56,7 @@ impl fmt::Debug for Consumer {
 impl Consumer {
     pub(super) fn new(lane: Lane, me: ParticipantId, head: Cursor, seen_before: bool) -> Self {
         let waiter = Waiter::new(lane.shape.mode);
-        let value_size = lane.shape.value_size;
-        let value_header = if value_size == 0 { 0 } else { RecordHeader::many(value_size as u32, 1).bits() };
-        let end = End {
-            lane,
-            head: Place::new(head),
-            left: 0,
-            record: 0,
-            message: 0,
-            len: value_size,
-            value_header,
-            value_record: lane.record_size(value_size),
-            seen_before,
-            poisoned: false,
-        };
+        let end = End::new(lane, head, seen_before);
         Self { end, waiter, slip: Slip::default(), me }
     }
 
@@ -100,10 +87,7 @@ impl Consumer {
         if len != into.len() as u64 {
             return Err(LaneError::TooLarge { len, max: into.len() as u64 });
         }
-        self.end.lane.ring.read(self.end.message, into);
-        let seen_before = self.end.seen_before;
-        self.end.release(1);
-        Ok(seen_before)
+        Ok(self.end.take(into))
     }
 
     /// The next values, at most `limit` (at least one), that lie one after the other under one header, where
@@ -114,9 +98,7 @@ impl Consumer {
     #[cfg(not(loom))]
     #[inline(always)]
     pub fn loan(&mut self, limit: usize) -> Loan<'_> {
-        assert!(self.end.left > 0, "lent without a message");
-        let count = limit.clamp(1, usize::from(self.end.left)) as u16;
-        Loan { end: &mut self.end, count }
+        self.end.lend(limit)
     }
 
     /// Waits until a message is there.
@@ -156,7 +138,7 @@ impl Consumer {
                 let _ = liveness.is_dead(owner);
             }
         };
-        match waiter.wait(&lane.control().not_empty, deadline, ready, at_slice_end) {
+        match waiter.wait(lane.not_empty(), deadline, ready, at_slice_end) {
             Ok(result) => result,
             Err(Stop::TimedOut) => Err(LaneError::TimedOut),
             Err(Stop::Interrupted) => Err(LaneError::Interrupted),
@@ -172,7 +154,7 @@ impl Consumer {
     /// Messages that can be received now. Walks the ring; meant for people.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.end.lane.count(self.end.head.cursor(), self.end.lane.shape.size)
+        self.end.count()
     }
 
     /// Is there nothing to receive now?
@@ -192,7 +174,7 @@ impl Drop for Consumer {
         let control = self.end.lane.control();
         // The next consumer must flag the message as well, if the dead one's is still unacknowledged.
         let st = if self.end.seen_before { Role::DEAD } else { Role::CLOSED };
-        Lane::give_up(&control.not_empty.role, self.me, st, &control.not_full);
+        Lane::give_up(&self.end.lane.not_empty().role, self.me, st, &control.not_full);
     }
 }
 
@@ -246,9 +228,60 @@ impl Slip {
 }
 
 impl End {
+    pub(crate) fn new(lane: Lane, head: Cursor, seen_before: bool) -> Self {
+        let value_size = lane.shape.value_size;
+        let value_header = if value_size == 0 { 0 } else { RecordHeader::many(value_size as u32, 1).bits() };
+        Self {
+            lane,
+            head: Place::new(head),
+            left: 0,
+            record: 0,
+            message: 0,
+            len: value_size,
+            value_header,
+            value_record: lane.record_size(value_size),
+            seen_before,
+            poisoned: false,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// Messages that can be received now. Walks the ring.
+    pub(crate) fn count(&self) -> u64 {
+        self.lane.count(self.head.cursor(), self.lane.shape.size)
+    }
+
+    /// Copies the next message, which was found before and has the length of `into`, and acknowledges it.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, into: &mut [u8]) -> bool {
+        self.lane.ring.read(self.message, into);
+        let seen_before = self.seen_before;
+        self.release(1);
+        seen_before
+    }
+
+    /// The next values, at most `limit`, of the record that was found before.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) fn lend(&mut self, limit: usize) -> Loan<'_> {
+        assert!(self.left > 0, "lent without a message");
+        let count = limit.clamp(1, usize::from(self.left)) as u16;
+        Loan { end: self, count }
+    }
+
+    /// Wakes the producer, if it sleeps and there is as much room as it asked for. After a fence.
+    #[inline(always)]
+    pub(crate) fn post_soon(&self) {
+        park::post_soon(&self.lane.control().not_full, || self.has_passed_the_mark());
+    }
+
     /// Is a message at the head? Fills in what is known of it.
     #[inline(always)]
-    fn front(&mut self) -> bool {
+    pub(crate) fn front(&mut self) -> bool {
         if self.left > 0 {
             return true;
         }
@@ -343,7 +376,7 @@ impl End {
         let control = self.lane.control();
         control.head.store(self.head.bits(), Release); // E2: the ACKNOWLEDGEMENT
         if self.lane.shape.mode != Mode::Spin {
-            park::post_soon(&control.not_full, || self.has_passed_the_mark());
+            self.post_soon();
         }
     }
 }

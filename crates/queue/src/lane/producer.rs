@@ -168,7 +168,7 @@ impl Producer {
             result => Some(result),
         };
         let at_slice_end = || {
-            let role = Role::from_bits(lane.control().not_empty.role.load(Acquire)); // E3
+            let role = Role::from_bits(lane.not_empty().role.load(Acquire)); // E3
             if let (Role::HELD | Role::MOVING, Some(owner)) = (role.st, role.owner) {
                 // True or false, the next look at the words tells what came of it.
                 let _ = liveness.is_dead(owner);
@@ -210,7 +210,7 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         let control = self.end.lane.control();
-        Lane::give_up(&control.not_full.role, self.me, Role::CLOSED, &control.not_empty);
+        Lane::give_up(&control.not_full.role, self.me, Role::CLOSED, self.end.lane.not_empty());
     }
 }
 
@@ -224,7 +224,7 @@ impl End {
     /// The same, for a record of `record` bytes.
     #[inline(always)]
     fn make_room_of(&mut self, record: u64, len: u64) -> Result<(), LaneError> {
-        let gone = Role::is_gone(self.lane.control().not_empty.role.load(Relaxed));
+        let gone = Role::is_gone(self.lane.not_empty().role.load(Relaxed));
         // `free` is zero in a poisoned end, so one comparison guards both.
         if gone || record + GRANULE > self.free {
             return self.make_room_slowly(len);
@@ -242,7 +242,7 @@ impl End {
         if len > lane.shape.len_max() {
             return Err(LaneError::TooLarge { len, max: lane.shape.len_max() });
         }
-        let role = Role::from_bits(lane.control().not_empty.role.load(Acquire)); // E3
+        let role = Role::from_bits(lane.not_empty().role.load(Acquire)); // E3
         match role.st {
             Role::CLOSED => return Err(LaneError::Closed),
             Role::DEAD => return Err(LaneError::PeerDied(role.owner)),
@@ -337,8 +337,8 @@ impl End {
         self.free -= bytes;
         let control = self.lane.control();
         control.tail.store(self.tail.bits(), Relaxed);
-        if self.lane.shape.mode != Mode::Spin {
-            park::post(&control.not_empty);
+        if let Some(not_empty) = self.lane.posted() {
+            park::post(not_empty);
         }
     }
 }

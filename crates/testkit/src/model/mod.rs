@@ -39,9 +39,13 @@
 pub mod check;
 
 mod attach;
+mod blocks;
+mod broadcast;
 mod lane;
 mod lifetime;
 mod mutex;
+mod ring;
+mod waiting;
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -217,7 +221,7 @@ fn with_controls<M: Model + Copy + fmt::Debug + 'static>(
 /// Every case of every model, in reading order.
 #[must_use]
 pub fn cases(depth: Depth) -> Vec<Case> {
-    let models = [lane::cases(depth), mutex::cases(depth), attach::cases(depth), lifetime::cases(depth)];
+    let models = [lane::cases(depth), mutex::cases(depth), attach::cases(depth), lifetime::cases(depth), broadcast::cases(depth), blocks::cases(depth), ring::cases(depth), waiting::cases(depth)];
     models.into_iter().flatten().collect()
 }
 

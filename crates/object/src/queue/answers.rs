@@ -1,0 +1,69 @@
+//! What stopped an operation, in the words of each of its four forms.
+
+use ginnel_queue::ring::RingError;
+
+use super::core::{Core, Stopped};
+use crate::error::{
+    Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+};
+
+impl Core {
+    pub(super) fn error(&self, why: Stopped) -> Error {
+        match why {
+            Stopped::Ring(error) => self.explain(error),
+            Stopped::Failed(error) => error,
+        }
+    }
+
+    #[cold]
+    pub(super) fn send_error<V>(&self, why: Stopped, value: V) -> SendError<V> {
+        match why {
+            Stopped::Ring(RingError::Closed) => SendError::Closed(value),
+            other => SendError::Failed(value, self.error(other)),
+        }
+    }
+
+    #[cold]
+    pub(super) fn try_send_error<V>(&self, why: Stopped, value: V) -> TrySendError<V> {
+        match why {
+            Stopped::Ring(RingError::WouldBlock | RingError::Busy(_)) => TrySendError::Full(value),
+            Stopped::Ring(RingError::Closed) => TrySendError::Closed(value),
+            other => TrySendError::Failed(value, self.error(other)),
+        }
+    }
+
+    #[cold]
+    pub(super) fn send_timeout_error<V>(&self, why: Stopped, value: V) -> SendTimeoutError<V> {
+        match why {
+            Stopped::Ring(RingError::TimedOut { owner: None }) => SendTimeoutError::Timeout(value),
+            Stopped::Ring(RingError::Closed) => SendTimeoutError::Closed(value),
+            other => SendTimeoutError::Failed(value, self.error(other)),
+        }
+    }
+
+    #[cold]
+    pub(super) fn recv_error(&self, why: Stopped) -> RecvError {
+        match why {
+            Stopped::Ring(RingError::Closed) => RecvError::Closed,
+            other => RecvError::Failed(self.error(other)),
+        }
+    }
+
+    #[cold]
+    pub(super) fn try_recv_error(&self, why: Stopped) -> TryRecvError {
+        match why {
+            Stopped::Ring(RingError::WouldBlock | RingError::Busy(_)) => TryRecvError::Empty,
+            Stopped::Ring(RingError::Closed) => TryRecvError::Closed,
+            other => TryRecvError::Failed(self.error(other)),
+        }
+    }
+
+    #[cold]
+    pub(super) fn recv_timeout_error(&self, why: Stopped) -> RecvTimeoutError {
+        match why {
+            Stopped::Ring(RingError::TimedOut { owner: None }) => RecvTimeoutError::Timeout,
+            Stopped::Ring(RingError::Closed) => RecvTimeoutError::Closed,
+            other => RecvTimeoutError::Failed(self.error(other)),
+        }
+    }
+}

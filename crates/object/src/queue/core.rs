@@ -1,0 +1,349 @@
+//! A queue without its type: bytes in, bytes out, and what they carry.
+//!
+//! A message lies in a slot of the ring (or, leased, in a cell) as `body | table of parcels`; the slot's `kind` word is
+//! the number of parcels. A message that is too long for a slot lies in a buffer of the queue instead, and the slot
+//! names it (`spill`).
+
+use std::fmt;
+use std::sync::{Arc, Mutex as Private, TryLockError};
+
+use ginnel_layout::ParticipantId;
+use ginnel_layout::entry::Carrier;
+use ginnel_queue::ring::{Claim, Held, Ring, RingError, Taken};
+use ginnel_sync::{Deadline, Waiter};
+
+use super::stats::Stats;
+use crate::arena::{Arena, ObjectRef};
+use crate::carry::{self, Incoming, Outgoing, PARCEL, PARCELS_MAX};
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::Message;
+
+/// How long an operation may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Patience {
+    /// Not at all.
+    None,
+    /// Until then.
+    Until(Deadline),
+}
+
+/// Why an operation on a queue did not happen.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// The ring says so.
+    Ring(RingError),
+    /// Everything else.
+    Failed(Error),
+}
+
+impl From<RingError> for Stopped {
+    #[inline(always)]
+    fn from(error: RingError) -> Self {
+        Self::Ring(error)
+    }
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What every handle of a queue has.
+pub(super) struct Core {
+    object: ObjectRef,
+    ring: Ring,
+    me: ParticipantId,
+    /// What this handle has learned about waiting, for room and for messages. Only hints: a thread that finds one in
+    /// use starts afresh.
+    to_send: Private<Waiter>,
+    to_receive: Private<Waiter>,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.object.fmt(f)
+    }
+}
+
+impl Clone for Core {
+    fn clone(&self) -> Self {
+        self.over(self.object.clone())
+    }
+}
+
+impl Core {
+    /// The queue in `object`, its geometry checked.
+    pub(super) fn new(object: ObjectRef) -> Result<Self> {
+        let ring = object.ring()?;
+        let me = object.arena().segment().me();
+        let waiter = || Private::new(Waiter::new(ring.shape().mode));
+        Ok(Self { to_send: waiter(), to_receive: waiter(), object, ring, me })
+    }
+
+    /// The same queue through another handle of it.
+    pub(super) fn over(&self, object: ObjectRef) -> Self {
+        let waiter = || Private::new(Waiter::new(self.ring.shape().mode));
+        Self { object, ring: self.ring, me: self.me, to_send: waiter(), to_receive: waiter() }
+    }
+
+    pub(super) fn object(&self) -> &ObjectRef {
+        &self.object
+    }
+
+    pub(super) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    fn arena(&self) -> &Arc<Arena> {
+        self.object.arena()
+    }
+
+    /// Sends one value.
+    #[inline]
+    pub(super) fn send<T: Message>(&self, value: &T, patience: Patience) -> Result<(), Stopped> {
+        self.object.check_fork_fast()?;
+        if T::FIXED.is_some() {
+            return value.with_bytes(|bytes| self.send_plain(bytes, patience))?;
+        }
+        carry::collecting(self.arena(), || {
+            value.with_bytes(|bytes| match carry::collected() {
+                None => self.send_plain(bytes, patience),
+                Some(parcels) => self.send_parcels(bytes, parcels, patience),
+            })
+        })?
+    }
+
+    #[inline(always)]
+    fn send_plain(&self, bytes: &[u8], patience: Patience) -> Result<(), Stopped> {
+        self.check_len(bytes.len())?;
+        let mut claim = self.claim(patience)?;
+        claim.write(0, bytes);
+        claim.commit(bytes.len() as u64, 0);
+        Ok(())
+    }
+
+    fn send_parcels(&self, bytes: &[u8], parcels: Outgoing, patience: Patience) -> Result<(), Stopped> {
+        let table: Vec<u8> = parcels.parcels().iter().flat_map(|parcel| parcel.to_bytes()).collect();
+        self.check_len(bytes.len() + table.len())?;
+        let mut claim = self.claim(patience)?;
+        parcels.set_carrier(Carrier { entry: self.object.index() as u16, position: claim.position() });
+        claim.write(0, bytes);
+        claim.write(bytes.len() as u64, &table);
+        claim.commit((bytes.len() + table.len()) as u64, parcels.parcels().len() as u32);
+        parcels.sent();
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn check_len(&self, len: usize) -> Result<(), Stopped> {
+        let max = self.ring.shape().payload_max();
+        if len as u64 <= max { Ok(()) } else { Err(RingError::TooLarge { len: len as u64, max }.into()) }
+    }
+
+    #[inline(always)]
+    fn claim(&self, patience: Patience) -> Result<Claim<'_>, RingError> {
+        match (self.ring.try_claim(self.me), patience) {
+            (Err(RingError::WouldBlock | RingError::Busy(_)), Patience::Until(deadline)) => {
+                self.wait_claim(deadline)
+            }
+            (result, _) => result,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_claim(&self, deadline: Deadline) -> Result<Claim<'_>, RingError> {
+        with_waiter(&self.to_send, |waiter| {
+            again(|| self.ring.wait_claim(self.me, waiter, deadline, self.arena().segment()))
+        })
+    }
+
+    /// Receives one value.
+    #[inline]
+    pub(super) fn recv<T: Message>(&self, patience: Patience) -> Result<T, Stopped> {
+        self.object.check_fork_fast()?;
+        let taken = self.take(patience)?;
+        if taken.kind() == 0 {
+            let len = taken.len() as usize;
+            return Ok(T::received(len, |into| {
+                taken.read(0, into);
+                taken.release();
+                Ok(())
+            })?);
+        }
+        self.recv_parcels(taken)
+    }
+
+    #[cold]
+    fn recv_parcels<T: Message>(&self, taken: Taken<'_>) -> Result<T, Stopped> {
+        let mut bytes = vec![0; taken.len() as usize];
+        taken.read(0, &mut bytes);
+        let received = split(&bytes, taken.kind())
+            .and_then(|(body, table)| Ok((body, Incoming::receive(self.arena(), table)?)));
+        // A message that names what does not exist is used up all the same: it would never get better.
+        taken.release();
+        let (body, incoming) = received.map_err(|error| self.object.name_error(error))?;
+        let (value, _freed_now) = carry::unpacking(incoming, || T::from_bytes(body));
+        Ok(value?)
+    }
+
+    #[inline(always)]
+    fn take(&self, patience: Patience) -> Result<Taken<'_>, RingError> {
+        match (self.ring.try_take(self.me), patience) {
+            (Err(RingError::WouldBlock | RingError::Busy(_)), Patience::Until(deadline)) => {
+                self.wait_take(deadline)
+            }
+            (result, _) => result,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_take(&self, deadline: Deadline) -> Result<Taken<'_>, RingError> {
+        with_waiter(&self.to_receive, |waiter| {
+            again(|| self.ring.wait_take(self.me, waiter, deadline, self.arena().segment()))
+        })
+    }
+
+    /// Leases one message: its value, and what to acknowledge.
+    pub(super) fn lease<T: Message>(
+        &self,
+        patience: Patience,
+    ) -> Result<(T, Held, Option<Incoming>), Stopped> {
+        self.object.check_fork()?;
+        let held = match (self.ring.try_lease(self.me), patience) {
+            (
+                Err(RingError::WouldBlock | RingError::Busy(_) | RingError::NoCell),
+                Patience::Until(deadline),
+            ) => with_waiter(&self.to_receive, |waiter| {
+                again(|| self.ring.wait_lease(self.me, waiter, deadline, self.arena().segment()))
+            }),
+            (result, _) => result,
+        }?;
+        match self.open_lease(&held) {
+            Ok((value, incoming)) => Ok((value, held, incoming)),
+            Err(error) => {
+                // Nobody can decode it: it is used up, as with `recv`.
+                self.ring.ack(&held);
+                Err(self.object.name_error(error).into())
+            }
+        }
+    }
+
+    fn open_lease<T: Message>(&self, held: &Held) -> Result<(T, Option<Incoming>)> {
+        let mut bytes = vec![0; held.len as usize];
+        self.ring.read_cell(held, 0, &mut bytes);
+        if held.kind == 0 {
+            return Ok((T::from_bytes(&bytes)?, None));
+        }
+        let (body, table) = split(&bytes, held.kind)?;
+        let incoming = Incoming::receive(self.arena(), table)?;
+        let (value, incoming) = carry::unpacking(incoming, || T::from_bytes(body));
+        Ok((value?, incoming))
+    }
+
+    /// Sends from the front of `values` until it is empty.
+    pub(super) fn send_many<T: Message>(&self, values: &mut Vec<T>) -> Result<()> {
+        let mut sent = 0;
+        let mut stopped = Ok(());
+        while let Some(value) = values.get(sent) {
+            stopped = self.send(value, Patience::Until(Deadline::NEVER));
+            if stopped.is_err() {
+                break;
+            }
+            sent += 1;
+        }
+        values.drain(..sent);
+        stopped.map_err(|why| self.error(why))
+    }
+
+    /// Receives at least one value and at most `limit`.
+    pub(super) fn recv_many<T: Message>(&self, into: &mut Vec<T>, limit: usize) -> Result<usize, Stopped> {
+        let mut patience = Patience::Until(Deadline::NEVER);
+        for received in 0..limit {
+            match self.recv(patience) {
+                Ok(value) => into.push(value),
+                Err(Stopped::Ring(_)) if received > 0 => return Ok(received),
+                Err(why) => return Err(why),
+            }
+            patience = Patience::None;
+        }
+        Ok(limit)
+    }
+
+    /// The counters, with the owners in words.
+    pub(super) fn stats(&self) -> Stats {
+        Stats::of(&self.ring, self.arena())
+    }
+
+    /// Waits until everything sent so far is acknowledged. False: the deadline came first.
+    pub(super) fn wait_done(&self, deadline: Deadline) -> Result<bool> {
+        self.object.check_fork()?;
+        let done = with_waiter(&Private::new(Waiter::new(self.ring.shape().mode)), |waiter| {
+            again(|| self.ring.wait_done(waiter, deadline, self.arena().segment()))
+        });
+        match done {
+            Ok(()) => Ok(true),
+            Err(RingError::TimedOut { .. }) => Ok(false),
+            Err(why) => Err(self.explain(why)),
+        }
+    }
+
+    /// Says what an operation met.
+    #[cold]
+    pub(super) fn explain(&self, error: RingError) -> Error {
+        let object = &self.object;
+        if let Err(forked) = object.check_fork() {
+            return forked;
+        }
+        let described = |kind, happened: &str| object.name_error(Error::new(kind, happened));
+        match error {
+            RingError::TooLarge { len, max } => {
+                described(ErrorKind::TooLarge, &format!("a message of {len} bytes, where at most {max} fit"))
+                    .with_advice("make the queue with a larger inline size, or send a Block")
+            }
+            RingError::NoCell => described(ErrorKind::Full, "as many leases are out as the queue can hold")
+                .with_advice("acknowledge some of them first"),
+            RingError::Closed => described(ErrorKind::Closed, "the queue was closed"),
+            RingError::TimedOut { owner } => described(ErrorKind::Timeout, "the deadline passed")
+                .with_owner(owner.and_then(|id| object.arena().describe(id))),
+            RingError::Busy(id) => {
+                described(ErrorKind::Timeout, "another process is in the middle of the next place")
+                    .with_owner(object.arena().describe(id))
+            }
+            RingError::WouldBlock | RingError::Interrupted => {
+                described(ErrorKind::Timeout, "the deadline passed")
+            }
+            _ => object.corrupted("a word of the queue"),
+        }
+    }
+}
+
+/// The body and the table of parcels of a message.
+pub(super) fn split(bytes: &[u8], parcels: u32) -> Result<(&[u8], &[u8])> {
+    let parcels = parcels as usize;
+    let table = parcels.min(PARCELS_MAX) * PARCEL;
+    let body = bytes.len().checked_sub(table).filter(|_| parcels <= PARCELS_MAX);
+    body.map(|body| bytes.split_at(body))
+        .ok_or_else(|| Error::new(ErrorKind::Corrupted, "a message with an impossible number of handles"))
+}
+
+/// Runs `f` with the handle's waiter, or with a fresh one if another thread waits with it.
+fn with_waiter<R>(own: &Private<Waiter>, f: impl FnOnce(&mut Waiter) -> R) -> R {
+    match own.try_lock() {
+        Ok(mut waiter) => f(&mut waiter),
+        Err(TryLockError::Poisoned(mut waiter)) => f(waiter.get_mut()),
+        Err(TryLockError::WouldBlock) => f(&mut Waiter::default()),
+    }
+}
+
+/// Goes on after signals.
+fn again<R>(mut f: impl FnMut() -> Result<R, RingError>) -> Result<R, RingError> {
+    loop {
+        match f() {
+            Err(RingError::Interrupted) => {}
+            result => return result,
+        }
+    }
+}

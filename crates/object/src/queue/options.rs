@@ -1,0 +1,152 @@
+//! What a queue is made with.
+
+use std::sync::Arc;
+
+use ginnel_layout::line::PAGE;
+use ginnel_queue::ring::{OnDeath, Shape};
+
+use super::{Queue, Receiver, Sender};
+use crate::arena::{Arena, Kind, ObjectRef};
+use crate::error::{Error, ErrorKind, Result};
+use crate::manager::Manager;
+use crate::message::Message;
+use crate::spsc::Wait;
+use crate::sweep::tag;
+use crate::words;
+
+/// What becomes of a message whose consumer dies before it has acknowledged it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnConsumerDeath {
+    /// Another consumer gets it, and is told that it may have been seen before.
+    #[default]
+    Redeliver,
+    /// It is dropped and counted, see [`Stats::dropped`](super::Stats::dropped).
+    Drop,
+}
+
+/// How a queue is made. Start with [`Options::bounded`].
+#[derive(Debug, Clone)]
+pub struct Options {
+    capacity: usize,
+    inline_size: Option<usize>,
+    leases: Option<usize>,
+    on_consumer_death: OnConsumerDeath,
+    wait: Wait,
+}
+
+/// Messages of a queue that is made without options.
+const CAPACITY: usize = 1024;
+
+/// Bytes of an encoded message that lie in its slot, where nothing else is asked for: two lines less the header.
+const INLINE: usize = 112;
+
+/// Leases at a time, where nothing else is asked for.
+const LEASES: usize = 64;
+
+impl Default for Options {
+    /// 1024 messages.
+    fn default() -> Self {
+        Self::bounded(CAPACITY)
+    }
+}
+
+impl Options {
+    /// A queue for at least `capacity` messages: the next power of two.
+    #[must_use]
+    pub fn bounded(capacity: usize) -> Self {
+        Self {
+            capacity,
+            inline_size: None,
+            leases: None,
+            on_consumer_death: OnConsumerDeath::default(),
+            wait: Wait::default(),
+        }
+    }
+
+    /// What becomes of messages whose consumer dies before it has acknowledged them.
+    #[must_use]
+    pub fn on_consumer_death(mut self, policy: OnConsumerDeath) -> Self {
+        self.on_consumer_death = policy;
+        self
+    }
+
+    /// How many bytes of an encoded message its slot has. For [`Raw`](crate::Raw) messages it is their size.
+    #[must_use]
+    pub fn inline_size(mut self, bytes: usize) -> Self {
+        self.inline_size = Some(bytes);
+        self
+    }
+
+    /// How many leases can be out at a time; 64 if nothing is said. More wait.
+    #[must_use]
+    pub fn leases(mut self, most: usize) -> Self {
+        self.leases = Some(most);
+        self
+    }
+
+    /// How the handles of the queue wait.
+    #[must_use]
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Makes the queue.
+    ///
+    /// # Errors
+    /// `Invalid` for a capacity of zero, `TooLarge`, `Full` when the manager has no room, `Os`.
+    pub fn create<T: Message>(self) -> Result<Queue<T>> {
+        Manager::current()?.create_with(self)
+    }
+
+    /// Makes a queue with two sides, which closes when one of them is empty.
+    ///
+    /// # Errors
+    /// As [`Options::create`].
+    pub fn channel<T: Message>(self) -> Result<(Sender<T>, Receiver<T>)> {
+        let object = self.make::<T>(&Manager::current()?.arena, None, tag::CHANNEL)?;
+        super::sides_of(object)
+    }
+
+    pub(super) fn make<T: Message>(
+        self,
+        arena: &Arc<Arena>,
+        name: Option<&str>,
+        tag: u32,
+    ) -> Result<ObjectRef> {
+        let shape = self.shape(T::FIXED)?;
+        let pages = shape.size().div_ceil(PAGE as u64);
+        let pages = u32::try_from(pages).map_err(|_| too_large(self.capacity))?;
+        arena.make(kind_of::<T>(tag), pages, name, |base| words::new_ring(base, &shape))
+    }
+
+    fn shape(&self, fixed: Option<usize>) -> Result<Shape> {
+        if self.capacity == 0 {
+            return Err(Error::new(ErrorKind::Invalid, "a queue with room for no message is of no use")
+                .with_advice("ask for one or more"));
+        }
+        let capacity = self.capacity.checked_next_power_of_two().ok_or_else(|| too_large(self.capacity))?;
+        let payload = fixed.or(self.inline_size).unwrap_or(INLINE);
+        let policy = match self.on_consumer_death {
+            OnConsumerDeath::Redeliver => OnDeath::Redeliver,
+            OnConsumerDeath::Drop => OnDeath::Drop,
+        };
+        let leases = self.leases.unwrap_or(LEASES).max(1);
+        Shape::new(capacity as u64, payload as u64, leases as u64, policy, self.wait.mode())
+            .ok_or_else(|| too_large(self.capacity))
+    }
+}
+
+fn too_large(capacity: usize) -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!("a queue for {capacity} messages would be larger than any memory"),
+    )
+    .with_advice("lower the capacity")
+}
+
+/// What two programs must agree on: the bytes of a value where all have the same, else that they are encoded.
+pub(super) fn kind_of<T: Message>(tag: u32) -> Kind {
+    let format = T::FIXED.map_or(u64::MAX, |size| size as u64);
+    Kind { tag, format }
+}

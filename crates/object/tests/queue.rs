@@ -1,0 +1,335 @@
+//! What can be seen of queues within one process. Kills, stops and hostile peers are in the package `tests`.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use ginnel_object::error::{
+    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+};
+use ginnel_object::manager::{self, Manager};
+use ginnel_object::queue::{self, OnConsumerDeath, Options, Receiver, Sender};
+use ginnel_object::{ErrorKind, Json, Mutex, Queue, Raw};
+use serde::{Deserialize, Serialize};
+
+const SHORT: Duration = Duration::from_millis(5);
+const LONG: Duration = Duration::from_secs(60);
+
+fn small() -> Manager {
+    Manager::with(manager::Options::new().limit(16 << 20).objects(32).participants(4))
+        .expect("a small manager")
+}
+
+/// A second participant of the same manager.
+fn second(manager: &Manager) -> Manager {
+    Manager::from_fd(manager.as_fd().try_clone_to_owned().expect("dup")).expect("attach")
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Job {
+    id: u64,
+    path: Option<String>,
+}
+
+#[test]
+fn each_kind_of_value_arrives_whole() {
+    let job = Job { id: 7, path: Some("a/b".into()) };
+    let jobs = Queue::bounded(4).expect("queue");
+    jobs.send(job.clone()).expect("room");
+    assert_eq!(jobs.recv().expect("there"), job);
+
+    let raw = Queue::bounded(4).expect("queue");
+    raw.send(Raw([1.5_f64; 9])).expect("room");
+    let Raw(values) = raw.recv().expect("there");
+    assert_eq!(values, [1.5; 9]);
+
+    let json = Queue::bounded(4).expect("queue");
+    json.send(Json(HashMap::from([("x".to_owned(), 1)]))).expect("room");
+    assert_eq!(json.recv().expect("there").0["x"], 1);
+
+    let nothing = Queue::<()>::bounded(1).expect("queue");
+    nothing.send(()).expect("room");
+    nothing.recv().expect("there");
+}
+
+#[test]
+fn full_empty_and_late_give_the_value_back() {
+    let queue = Queue::<Raw<u32>>::bounded(2).expect("queue");
+    assert!(matches!(queue.try_recv(), Err(TryRecvError::Empty)));
+    assert!(matches!(queue.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout)));
+    queue.send(Raw(1)).expect("room");
+    queue.try_send(Raw(2)).expect("room");
+    assert!(queue.is_full());
+    assert_eq!(queue.try_send(Raw(3)).map_err(TrySendError::into_inner), Err(Raw(3)));
+    assert!(matches!(queue.send_timeout(Raw(3), SHORT), Err(SendTimeoutError::Timeout(Raw(3)))));
+    let mut some = Vec::new();
+    assert_eq!(queue.recv_many(&mut some, 10).expect("there"), 2);
+    assert_eq!(some, [Raw(1), Raw(2)]);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn a_closed_queue_gives_what_it_has() {
+    let queue = Queue::<u32>::bounded(8).expect("queue");
+    queue.send_many(&mut vec![1, 2, 3]).expect("room");
+    queue.close();
+    assert!(matches!(queue.send(4), Err(SendError::Closed(4))));
+    assert_eq!(queue.iter().map(|value| value.expect("whole")).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(matches!(queue.recv(), Err(RecvError::Closed)));
+    assert_eq!(queue.next().expect("an end, not an error"), None);
+}
+
+#[test]
+fn a_channel_ends_with_its_senders_and_with_its_receivers() {
+    let (sender, receiver) = queue::channel::<u32>(8).expect("channel");
+    let other = sender.clone();
+    sender.send(1).expect("room");
+    drop(sender);
+    other.send(2).expect("room");
+    drop(other);
+    assert_eq!(receiver.iter().map(|value| value.expect("whole")).collect::<Vec<_>>(), [1, 2]);
+
+    let (sender, receiver) = queue::channel::<u32>(8).expect("channel");
+    let other = receiver.clone();
+    drop(receiver);
+    sender.send(1).expect("one receiver is left");
+    drop(other);
+    assert!(matches!(sender.send(2), Err(SendError::Closed(2))));
+}
+
+#[test]
+fn sleepers_are_woken_by_the_end() {
+    let (sender, receiver) = queue::channel::<u32>(1).expect("channel");
+    let asleep = std::thread::spawn(move || receiver.recv());
+    drop(sender);
+    assert!(matches!(asleep.join().expect("no panic"), Err(RecvError::Closed)));
+
+    let (sender, receiver) = queue::channel::<u32>(1).expect("channel");
+    sender.send(1).expect("room");
+    let asleep = std::thread::spawn(move || sender.send(2));
+    drop(receiver);
+    assert!(matches!(asleep.join().expect("no panic"), Err(SendError::Closed(2))));
+}
+
+#[test]
+fn many_senders_and_receivers_lose_and_double_nothing() {
+    let each = 20_000_u64;
+    let queue = Queue::<(u8, u64)>::bounded(64).expect("queue");
+    let start = Arc::new(Barrier::new(6));
+    let senders: Vec<_> = (0..3_u8)
+        .map(|who| {
+            let (queue, start) = (queue.sender(), Arc::clone(&start));
+            std::thread::spawn(move || {
+                start.wait();
+                (0..each).for_each(|n| queue.send((who, n)).expect("open"));
+            })
+        })
+        .collect();
+    let receivers: Vec<_> = (0..3)
+        .map(|_| {
+            let (queue, start) = (queue.receiver(), Arc::clone(&start));
+            std::thread::spawn(move || {
+                start.wait();
+                queue.iter().map(|value| value.expect("whole")).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    senders.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    queue.close();
+    let mut seen = vec![vec![0_u8; each as usize]; 3];
+    for thread in receivers {
+        let mut last = [None; 3];
+        for (who, n) in thread.join().expect("no panic") {
+            assert!(last[usize::from(who)] < Some(n), "the order of one sender at one receiver");
+            last[usize::from(who)] = Some(n);
+            seen[usize::from(who)][n as usize] += 1;
+        }
+    }
+    assert!(seen.iter().flatten().all(|count| *count == 1));
+}
+
+#[test]
+fn a_lease_comes_back_until_it_is_acknowledged() {
+    let queue = Queue::<Job>::bounded(4).expect("queue");
+    queue.send(Job { id: 1, path: None }).expect("room");
+    for round in 0..3 {
+        let lease = queue.lease().expect("there");
+        assert_eq!((lease.id, lease.redelivered()), (1, round));
+        if round == 1 {
+            lease.nack()
+        } else {
+            drop(lease)
+        }
+        assert!(!queue.wait_done_timeout(Duration::ZERO).expect("asked"));
+    }
+    assert_eq!(queue.lease().expect("there").ack().expect("acknowledged").id, 1);
+    assert!(queue.wait_done_timeout(Duration::ZERO).expect("asked"));
+    assert!(matches!(queue.try_lease(), Err(TryRecvError::Empty)));
+}
+
+#[test]
+fn a_plain_receive_takes_what_a_lease_gave_back() {
+    let queue = Queue::<u32>::bounded(4).expect("queue");
+    queue.send_many(&mut vec![1, 2]).expect("room");
+    queue.lease().expect("there").nack();
+    let mut got = vec![queue.recv().expect("there"), queue.recv().expect("there")];
+    got.sort_unstable();
+    assert_eq!(got, [1, 2]);
+    assert_eq!(queue.stats().redelivered, 1);
+}
+
+#[test]
+fn leases_are_bounded_and_waited_for() {
+    let queue = Options::bounded(8).leases(1).create::<u32>().expect("queue");
+    queue.send_many(&mut vec![1, 2]).expect("room");
+    let first = queue.lease().expect("there");
+    let refused = queue.try_lease().expect_err("one lease is all there is");
+    assert!(matches!(refused, TryRecvError::Failed(error) if error.is_full()));
+    let other = queue.clone();
+    let waiting = std::thread::spawn(move || other.lease_timeout(LONG).expect("freed").ack());
+    first.ack().expect("acknowledged");
+    assert_eq!(waiting.join().expect("no panic").expect("acknowledged"), 2);
+}
+
+#[test]
+fn wait_done_waits_for_what_is_leased() {
+    let queue = Queue::<u32>::bounded(4).expect("queue");
+    queue.send(1).expect("room");
+    let lease = queue.lease().expect("there");
+    let other = queue.clone();
+    let waiting = std::thread::spawn(move || other.wait_done());
+    lease.ack().expect("acknowledged");
+    waiting.join().expect("no panic").expect("done");
+}
+
+#[test]
+fn the_end_of_a_work_queue_waits_for_the_leases_of_others() {
+    let here = small();
+    let jobs: Queue<u32> = here.get_or_create("jobs").expect("made");
+    let elsewhere = second(&here);
+    let their: Queue<u32> = elsewhere.get("jobs").expect("found").expect("there");
+    jobs.send(1).expect("room");
+    let lease = their.lease().expect("there");
+    jobs.close();
+    assert!(matches!(jobs.try_lease(), Err(TryRecvError::Empty)), "it may come back");
+    lease.nack();
+    assert_eq!(jobs.lease().expect("it came back").ack().expect("acknowledged"), 1);
+    assert_eq!(jobs.next_lease().expect("an end").map(|lease| *lease), None);
+}
+
+#[test]
+fn handles_travel_inside_messages() {
+    let here = small();
+    let there = second(&here);
+    let letters: Queue<(u32, Queue<String>, Mutex<u64>)> = here.get_or_create("letters").expect("made");
+    let mailbox: Queue<(u32, Queue<String>, Mutex<u64>)> =
+        there.get("letters").expect("found").expect("there");
+    let answers = here.create_with::<Queue<String>>(Options::bounded(2)).expect("made");
+    let count = here.create::<Mutex<u64>>().expect("made");
+    letters.send((3, answers.clone(), count.clone())).expect("room");
+    drop(letters);
+    let (n, reply, counter) = mailbox.recv().expect("there");
+    *counter.lock().expect("free") += u64::from(n);
+    reply.send("done".into()).expect("room");
+    assert_eq!(answers.recv().expect("answered"), "done");
+    assert_eq!(*count.lock().expect("free"), 3);
+}
+
+#[test]
+fn a_handle_in_a_message_keeps_its_object_and_no_longer() {
+    let here = small();
+    let empty = here.size();
+    let letters = here.create_with::<Queue<Queue<u32>>>(Options::bounded(4)).expect("made");
+    let with_letters = here.size();
+    let inner = here.create_with::<Queue<u32>>(Options::bounded(4)).expect("made");
+    inner.send(5).expect("room");
+    letters.send(inner).expect("room");
+    assert!(here.size() > with_letters, "the message keeps the queue");
+    assert_eq!(letters.recv().expect("there").recv().expect("there"), 5);
+    assert_eq!(here.size(), with_letters, "received and dropped");
+
+    letters.send(here.create_with::<Queue<u32>>(Options::bounded(4)).expect("made")).expect("room");
+    letters.lease().expect("there").nack();
+    assert!(here.size() > with_letters, "given back, so still in the message");
+    drop(letters);
+    assert_eq!(here.size(), empty, "a queue that goes takes what its messages carry along");
+}
+
+#[test]
+fn a_send_that_fails_takes_its_handles_back() {
+    let here = small();
+    let letters = here.create_with::<Queue<Sender<u32>>>(Options::bounded(1)).expect("made");
+    let (sender, receiver) = ends(&here);
+    letters.send(sender.clone()).expect("room");
+    assert!(matches!(letters.try_send(sender), Err(TrySendError::Full(_))));
+    assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "one sender is in the message");
+    drop(letters);
+    assert!(matches!(receiver.recv(), Err(RecvError::Closed)), "and gone with it");
+}
+
+/// A channel in that manager.
+fn ends(manager: &Manager) -> (Sender<u32>, Receiver<u32>) {
+    let sender = manager.get_or_create("ends").expect("made");
+    let receiver = manager.get("ends").expect("found").expect("there");
+    assert!(manager.remove("ends").expect("removed"));
+    (sender, receiver)
+}
+
+#[test]
+fn a_named_channel_stays_open_until_its_name_goes() {
+    let here = small();
+    let sender: Sender<u32> = here.get_or_create("numbers").expect("made");
+    sender.send(1).expect("room");
+    drop(sender);
+    let receiver: Receiver<u32> = here.get("numbers").expect("found").expect("there");
+    assert_eq!(receiver.recv().expect("there"), 1);
+    assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "another sender may come");
+    assert!(here.remove("numbers").expect("removed"));
+    assert!(matches!(receiver.recv(), Err(RecvError::Closed)));
+}
+
+#[test]
+fn handles_elsewhere_are_refused() {
+    let queue = Queue::<u32>::bounded(1).expect("queue");
+    let error = serde_json::to_string(&queue).expect_err("no message");
+    assert!(error.to_string().contains("inside a message"), "{error}");
+    let other = small();
+    let letters = other.create_with::<Queue<Queue<u32>>>(Options::bounded(1)).expect("made");
+    let SendError::Failed(_, error) = letters.send(queue).expect_err("another manager") else {
+        panic!("not closed")
+    };
+    assert_eq!(error.kind(), ErrorKind::Encode);
+}
+
+#[test]
+fn another_type_is_refused_by_name_and_by_bytes() {
+    let here = small();
+    let _raw: Queue<Raw<u64>> = here.get_or_create("numbers").expect("made");
+    assert!(here.get::<Queue<Raw<u32>>>("numbers").expect_err("other size").is_mismatch());
+    assert!(here.get::<Queue<u64>>("numbers").expect_err("encoded").is_mismatch());
+    let jobs: Queue<Job> = here.get_or_create("jobs").expect("made");
+    let words: Queue<(u8, u8, u8, u8, u8)> = here.get("jobs").expect("both encoded").expect("there");
+    jobs.send(Job { id: 1, path: None }).expect("room");
+    let Err(RecvError::Failed(error)) = words.recv() else { panic!("two bytes are not five") };
+    assert_eq!(error.kind(), ErrorKind::Decode);
+    assert!(matches!(words.try_recv(), Err(TryRecvError::Empty)), "it is used up");
+}
+
+#[test]
+fn impossible_options_are_errors() {
+    assert_eq!(Queue::<u32>::bounded(0).expect_err("no room").kind(), ErrorKind::Invalid);
+    assert_eq!(Queue::<u32>::bounded(usize::MAX).expect_err("too many").kind(), ErrorKind::TooLarge);
+    let here = Manager::with(manager::Options::new().limit(1 << 20)).expect("small");
+    let refused = here.create_with::<Queue<u32>>(Options::bounded(1 << 20)).expect_err("above the limit");
+    assert!(refused.is_full(), "{refused}");
+    assert_eq!(here.size(), 0, "nothing half-made stays");
+}
+
+#[test]
+fn a_dead_consumers_message_is_dropped_where_that_was_asked_for() {
+    let queue = Options::bounded(4).on_consumer_death(OnConsumerDeath::Drop).create::<u32>().expect("queue");
+    queue.send(1).expect("room");
+    queue.lease().expect("there").nack();
+    assert_eq!(queue.recv().expect("a nack is no death"), 1);
+}

@@ -1,0 +1,209 @@
+//! Walking over the slots: where the next message goes, and where the next one is.
+//!
+//! A claim of position p can only be made by one who saw that p - 1 was claimed: it walked over the word, or began
+//! at a hint that was stored after that claim. So there is one order of claims, although no counter is shared: the
+//! hints only shorten the walk, and may lie behind the truth as far as they like.
+
+use core::cmp::Ordering as Than;
+
+use ginnel_layout::ParticipantId;
+use ginnel_layout::atomic::AtomicU64;
+use ginnel_layout::atomic::Ordering::{Acquire, Release};
+use ginnel_layout::ring::{POSITION_MAX, SlotWord, after, distance};
+
+use super::{Ring, RingError};
+
+/// What a look at the slots found for a producer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Room {
+    /// The next slot is free.
+    Free {
+        position: u64,
+        seen: SlotWord,
+    },
+    /// The next slot still has the message of the lap before.
+    Full {
+        position: u64,
+        seen: SlotWord,
+    },
+    /// Somebody is in the middle of it.
+    Busy(ParticipantId),
+    /// Others were faster, again and again.
+    Spent,
+    Corrupted,
+}
+
+/// What a look at the slots found for a consumer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Next {
+    /// The next message.
+    Found {
+        position: u64,
+        seen: SlotWord,
+    },
+    /// No message: the next slot is free.
+    Empty {
+        position: u64,
+        seen: SlotWord,
+    },
+    /// No message; the slot of the next one still has one of the lap before, that somebody reads or put back.
+    Behind(Option<ParticipantId>),
+    /// The next message is being written.
+    Busy(ParticipantId),
+    /// Others were faster, again and again.
+    Spent,
+    Corrupted,
+}
+
+impl Next {
+    /// What a consumer is told that finds this. None: there is a message.
+    #[inline]
+    pub(super) fn why_nothing(self) -> Option<RingError> {
+        match self {
+            Self::Found { .. } => None,
+            Self::Busy(owner) | Self::Behind(Some(owner)) => Some(RingError::Busy(owner)),
+            Self::Empty { .. } | Self::Behind(None) | Self::Spent => Some(RingError::WouldBlock),
+            Self::Corrupted => Some(RingError::Corrupted),
+        }
+    }
+}
+
+/// How many words one operation may look at: twice round, and some. What is not found by then is not waited for,
+/// so that nobody can keep an operation busy for ever.
+#[derive(Debug)]
+pub(super) struct Turns(u64);
+
+impl Turns {
+    /// One more. False: they are used up.
+    #[inline(always)]
+    pub(super) fn next(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 > 0
+    }
+}
+
+impl Ring {
+    #[inline]
+    pub(super) fn turns(&self) -> Turns {
+        Turns(2 * self.slots.capacity() + 64)
+    }
+
+    /// Moves a hint to `position`, unless somebody was faster.
+    ///
+    /// Not a CAS: that costs twice as much, and a hint that falls back costs others some steps of their walk.
+    #[inline(always)]
+    pub(super) fn move_hint(hint: &AtomicU64, position: u64) {
+        // E5
+        if distance(hint.load(Acquire), position) > 0 {
+            hint.store(position, Release); // E5
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn tail_hint(&self) -> u64 {
+        self.slots.control().tail.load(Acquire) & POSITION_MAX // E5
+    }
+
+    #[inline(always)]
+    pub(super) fn head_hint(&self) -> u64 {
+        self.slots.control().head.hint.load(Acquire) & POSITION_MAX // E5
+    }
+
+    /// The word of the slot for `position`, as it is now.
+    #[inline(always)]
+    pub(super) fn look(&self, position: u64) -> SlotWord {
+        SlotWord(self.slots.slot(position).word.load(Acquire)) // E1, E2, E5
+    }
+
+    /// Looks for room, from `position` on, whose word is `seen`.
+    pub(super) fn find_room(&self, mut position: u64, mut seen: SlotWord, turns: &mut Turns) -> Room {
+        while turns.next() {
+            let ahead = distance(position, seen.position());
+            position = match (ahead.cmp(&0), seen.st()) {
+                (Than::Equal, SlotWord::FREE) => return Room::Free { position, seen },
+                (Than::Equal, _) => after(position, 1),
+                (Than::Less, _) if !self.is_lap(ahead) => return Room::Corrupted,
+                (Than::Less, SlotWord::FULL) => return Room::Full { position, seen },
+                (Than::Less, SlotWord::FREE) => return Room::Corrupted,
+                (Than::Less, _) => return seen.owner().map_or(Room::Corrupted, Room::Busy),
+                (Than::Greater, st) => match self.jump(position, seen, st == SlotWord::FREE) {
+                    Some(position) => position,
+                    None => return Room::Corrupted,
+                },
+            };
+            seen = self.look(position);
+        }
+        Room::Spent
+    }
+
+    /// The next message, unclaimed.
+    pub(super) fn peek(&self) -> Next {
+        let position = self.head_hint();
+        self.find_message(position, self.look(position), &mut self.turns())
+    }
+
+    /// The next room, unclaimed.
+    pub(super) fn peek_room(&self) -> Room {
+        let position = self.tail_hint();
+        self.find_room(position, self.look(position), &mut self.turns())
+    }
+
+    /// Looks for a message, from `position` on, whose word is `seen`. Skips what was aborted.
+    pub(super) fn find_message(&self, mut position: u64, mut seen: SlotWord, turns: &mut Turns) -> Next {
+        while turns.next() {
+            let ahead = distance(position, seen.position());
+            position = match (ahead.cmp(&0), seen.st()) {
+                (Than::Equal, SlotWord::FULL) if seen.mark() == SlotWord::ABORT => {
+                    self.skip(position, seen);
+                    position
+                }
+                (Than::Equal, SlotWord::FULL) => return Next::Found { position, seen },
+                (Than::Equal, SlotWord::FREE) => return Next::Empty { position, seen },
+                (Than::Equal, SlotWord::WRITING) => {
+                    return seen.owner().map_or(Next::Corrupted, Next::Busy);
+                }
+                (Than::Equal, _) => after(position, 1),
+                (Than::Less, _) if !self.is_lap(ahead) => return Next::Corrupted,
+                (Than::Less, SlotWord::READING) => {
+                    return seen.owner().map_or(Next::Corrupted, |owner| Next::Behind(Some(owner)));
+                }
+                (Than::Less, SlotWord::FULL) if seen.mark() == SlotWord::REDELIVER => {
+                    return Next::Behind(None);
+                }
+                (Than::Less, _) => return Next::Corrupted,
+                (Than::Greater, st) => match self.jump(position, seen, st != SlotWord::READING) {
+                    Some(position) => position,
+                    None => return Next::Corrupted,
+                },
+            };
+            seen = self.look(position);
+        }
+        Next::Spent
+    }
+
+    /// Takes an aborted slot out of the way. This is a claim and an acknowledgement in one: it owes the wake.
+    fn skip(&self, position: u64, seen: SlotWord) {
+        let next = SlotWord::free(after(position, self.slots.capacity()));
+        let word = &self.slots.slot(position).word;
+        if self.swap(word, seen, next) && seen.is_waited_for() {
+            self.wake_producer();
+        }
+    }
+
+    /// The hint lies more than a lap behind the word. Where to go on: behind the claim that the word tells of.
+    ///
+    /// `of_lap_before`: the word says only that the position a lap before was claimed.
+    fn jump(&self, position: u64, seen: SlotWord, of_lap_before: bool) -> Option<u64> {
+        let capacity = self.slots.capacity();
+        if (seen.position() ^ position) & (capacity - 1) != 0 {
+            return None;
+        }
+        let claimed = if of_lap_before { seen.position().wrapping_sub(capacity) } else { seen.position() };
+        let target = after(claimed, 1);
+        Some(if distance(position, target) > 0 { target } else { after(position, 1) })
+    }
+
+    fn is_lap(&self, ahead: i64) -> bool {
+        ahead.unsigned_abs() == self.slots.capacity()
+    }
+}
