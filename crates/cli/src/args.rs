@@ -15,7 +15,7 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Measure the lane beside pipes, sockets, message queues and the limits of the machine
+    /// Measure lanes and queues beside pipes, sockets, message queues and the limits of the machine
     Bench(Bench),
     /// List the named segments of this user
     Ls(Ls),
@@ -27,14 +27,18 @@ pub(crate) enum Command {
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
-  ginnel bench                              everything, about 75 seconds
-  ginnel bench --quick                      everything, about 10 seconds, coarse
+  ginnel bench                              everything, about two minutes
+  ginnel bench --quick                      everything, about 15 seconds, coarse
   ginnel bench --case rtt --size 8          round trips of 8 bytes
   ginnel bench --impl lane,pipe --size 64,1MiB --seconds 3
+  ginnel bench --impl ring --shape 2x2,4x4  several producers and consumers, beside the bare queue
+  ginnel bench --impl queue,pipe --size 32  a small structure through the queue that users hold
   ginnel bench --json > rows.jsonl          one JSON object a row
 
 Two processes are pinned to two cores and exchange checked messages; every message is written whole and
-verified. A lost, doubled, stale or torn message refuses its row, and the exit code is then 1. The limits
+verified. Rows with a shape (2x1: two producers, one consumer) have as many processes, alternately on the
+cores; where they outnumber the cores the table says \"cores shared\", and those that spin then take turns
+by the slices of the scheduler. A lost, doubled, stale or torn message refuses its row, and the exit code is then 1. The limits
 (limit-*) belong to every run: compare rows with them, not with another machine's. A pipe and the other
 system calls move one message a call; batches are for what knows batches.";
 
@@ -42,10 +46,11 @@ system calls move one message a call; batches are for what knows batches.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = BENCH_EXAMPLES)]
 pub(crate) struct Bench {
-    /// Only these cases: rtt, rtt-samecore, oneway, idle, paced
+    /// Only these cases: rtt, rtt-samecore, oneway, handover, idle, paced
     #[arg(long = "case", value_name = "CASE", value_delimiter = ',')]
     pub(crate) cases: Vec<Case>,
-    /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane, lane-copy
+    /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane, lane-copy,
+    /// ring, mpsc, broadcast, queue, blocks; vyukov comes along with the last five
     #[arg(long = "impl", value_name = "IMPL", value_delimiter = ',')]
     pub(crate) implementations: Vec<Implementation>,
     /// Only these sizes: multiples of 8 bytes up to 64MiB, such as 64, 1KiB, 4MiB
@@ -54,7 +59,7 @@ pub(crate) struct Bench {
     /// Only these batches: 1, 32
     #[arg(long = "batch", value_name = "N", value_delimiter = ',', value_parser = parse_batch)]
     pub(crate) batches: Vec<usize>,
-    /// Only these ways for a lane to wait: spin, sleep, default
+    /// Only these ways for a lane or queue to wait: spin, sleep, default
     #[arg(long = "wait", value_name = "WAIT", value_delimiter = ',')]
     pub(crate) waits: Vec<Wait>,
     /// Only these producers and consumers, for queues: 1x1, 2x1, 1x2, 2x2, 4x4, or others up to 16x16
@@ -66,10 +71,10 @@ pub(crate) struct Bench {
     /// Only this group of rows (there is one so far)
     #[arg(long, value_name = "GROUP", default_value = "queue", value_parser = ["queue"])]
     pub(crate) group: String,
-    /// Seconds to measure each row, all passes together [default: 0.9, with --quick 0.1]
+    /// Seconds to measure each row, all passes together [default: 0.9, with --quick 0.08]
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub(crate) seconds: Option<f64>,
-    /// A first look: all rows in about 10 seconds
+    /// A first look: all rows in about 15 seconds
     #[arg(long)]
     pub(crate) quick: bool,
     /// One JSON object a row on standard output, and nothing else there
@@ -187,6 +192,9 @@ mod tests {
             ("--seconds", "0", "between"),
             ("--seconds", "nan", "between"),
             ("--batch", "2", "1 or 32"),
+            ("--shape", "2y1", "2x1"),
+            ("--shape", "0x1", "2x1"),
+            ("--capacity", "100", "power of two"),
             ("--group", "locks", "queue"),
         ] {
             let error =

@@ -313,14 +313,17 @@ impl Block {
         Self { len: hold.len(), hold }
     }
 
+    /// Begins its way into a message; the codec goes on with [`Block::hold`]. `None`: it cannot travel, see
+    /// [`Hold::travel`].
+    pub(crate) fn travel(&self) -> Option<BlockId> {
+        let id = self.hold.travel()?;
+        self.hold.set_len(self.len);
+        Some(id)
+    }
+
     /// What the codec of messages works on.
     pub(crate) fn hold(&self) -> &Arc<Hold> {
         &self.hold
-    }
-
-    /// Says how many bytes there are, for the receiver. Before it is sent.
-    pub(crate) fn note_len(&self) {
-        self.hold.set_len(self.len);
     }
 }
 

@@ -12,15 +12,17 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use ginnel_layout::entry::{Carrier, Ticket};
+use ginnel_queue::blocks::{BlockId, Pool};
 use ginnel_segment::Segment;
 use serde::de::Error as _;
-use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::arena::{Arena, ObjectRef};
+use crate::blocks::{Block, Hold, OpenPool};
 use crate::error::{Error, ErrorKind, Result};
 use crate::life;
 use crate::manager::{Object, expect};
+use crate::words;
 
 /// Bytes of a parcel in the table of a message.
 pub(crate) const PARCEL: usize = 16;
@@ -33,6 +35,8 @@ pub(crate) const PARCELS_MAX: usize = 1024;
 pub(crate) enum Parcel {
     /// A handle in transit.
     Ticket { ticket: u32, generation: u32 },
+    /// A block of the pool whose handle is the parcel `pool` of the same message, before this one.
+    Block { pool: u16, id: BlockId },
 }
 
 impl Parcel {
@@ -44,6 +48,12 @@ impl Parcel {
                 bytes[4..8].copy_from_slice(&ticket.to_ne_bytes());
                 bytes[8..12].copy_from_slice(&generation.to_ne_bytes());
             }
+            Self::Block { pool, id } => {
+                bytes[0] = 2;
+                bytes[2..4].copy_from_slice(&pool.to_ne_bytes());
+                bytes[4..8].copy_from_slice(&id.index.to_ne_bytes());
+                bytes[8..].copy_from_slice(&id.generation.to_ne_bytes());
+            }
         }
         bytes
     }
@@ -52,6 +62,11 @@ impl Parcel {
         let half = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         match bytes[0] {
             1 => Some(Self::Ticket { ticket: half(4), generation: half(8) }),
+            2 => {
+                let (_, generation) = bytes.split_last_chunk::<8>()?;
+                let id = BlockId { index: half(4), generation: u64::from_ne_bytes(*generation) };
+                Some(Self::Block { pool: u16::from_ne_bytes([bytes[2], bytes[3]]), id })
+            }
             _ => None,
         }
     }
@@ -60,16 +75,32 @@ impl Parcel {
 /// Frees what a message carries that nobody will read. The message is acknowledged by `acknowledge`, after everything
 /// in it was received.
 pub(crate) fn discard(segment: &Segment, table: &[u8], acknowledge: impl FnOnce()) {
-    let parcels = || table.as_chunks::<PARCEL>().0.iter().filter_map(|bytes| Parcel::from_bytes(*bytes));
-    let received: Vec<u32> = parcels()
-        .filter_map(|parcel| match parcel {
-            Parcel::Ticket { ticket, generation } => {
-                life::receive(segment, ticket, generation).map(|_| ticket)
+    let mut tickets: Vec<Option<(u32, Ticket)>> = Vec::new();
+    let mut blocks: Vec<(Pool, BlockId)> = Vec::new();
+    for bytes in table.as_chunks::<PARCEL>().0 {
+        let mut received = None;
+        match Parcel::from_bytes(*bytes) {
+            Some(Parcel::Ticket { ticket, generation }) => {
+                received = life::receive(segment, ticket, generation).map(|mine| (ticket, mine));
             }
-        })
-        .collect();
+            Some(Parcel::Block { pool, id }) => {
+                let ticket = tickets.get(usize::from(pool)).copied().flatten();
+                let entry = ticket.and_then(|(_, mine)| segment.entry(u32::from(mine.entry)));
+                let pool = entry.and_then(|entry| words::pool_of(segment, entry));
+                blocks.extend(
+                    pool.filter(|pool| pool.receive(segment.me(), id).is_ok()).map(|pool| (pool, id)),
+                );
+            }
+            None => {}
+        }
+        tickets.push(received);
+    }
     acknowledge();
-    for ticket in received {
+    for (pool, id) in blocks {
+        pool.clear_carrier(id);
+        pool.release(segment.me(), id);
+    }
+    for (ticket, _) in tickets.into_iter().flatten() {
         life::unpin(segment, ticket);
     }
 }
@@ -79,6 +110,7 @@ pub(crate) fn discard(segment: &Segment, table: &[u8], acknowledge: impl FnOnce(
 pub(crate) struct Outgoing {
     arena: Arc<Arena>,
     parcels: Vec<Parcel>,
+    blocks: Vec<Arc<Hold>>,
 }
 
 impl Outgoing {
@@ -89,37 +121,65 @@ impl Outgoing {
     /// Writes beside each parcel which message carries it. Before the commit.
     pub(crate) fn set_carrier(&self, carrier: Carrier) {
         for parcel in &self.parcels {
-            match *parcel {
-                Parcel::Ticket { ticket, .. } => life::set_carrier(self.arena.segment(), ticket, carrier),
+            if let Parcel::Ticket { ticket, .. } = *parcel {
+                life::set_carrier(self.arena.segment(), ticket, carrier);
             }
         }
+        self.blocks.iter().for_each(|block| block.set_carrier(carrier));
     }
 
     /// The message is committed: what it carries is no longer ours.
     pub(crate) fn sent(mut self) {
         self.parcels.clear();
+        self.blocks.drain(..).for_each(|block| block.sent());
+    }
+
+    /// Adds a handle; its number in the message.
+    fn add(&mut self, object: &ObjectRef) -> std::result::Result<u16, String> {
+        if self.parcels.len() >= PARCELS_MAX {
+            return Err(format!("a message carries at most {PARCELS_MAX} handles"));
+        }
+        let ticket = object.pin().map_err(|error| error.to_string())?;
+        self.parcels.push(Parcel::Ticket { ticket, generation: object.generation() });
+        Ok(self.parcels.len() as u16 - 1)
+    }
+
+    /// Adds a block, behind a handle of its pool.
+    fn add_block(&mut self, block: &Block) -> std::result::Result<u16, String> {
+        let pool = self.add(block.hold().object())?;
+        let id = block.travel().ok_or("this block is in a message already, or belongs to a lease")?;
+        self.parcels.push(Parcel::Block { pool, id });
+        self.blocks.push(Arc::clone(block.hold()));
+        Ok(self.parcels.len() as u16 - 1)
     }
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
+        self.blocks.drain(..).for_each(|block| block.stay());
         for parcel in self.parcels.drain(..) {
-            match parcel {
-                Parcel::Ticket { ticket, generation } => {
-                    if life::receive(self.arena.segment(), ticket, generation).is_some() {
-                        life::unpin(self.arena.segment(), ticket);
-                    }
-                }
+            if let Parcel::Ticket { ticket, generation } = parcel
+                && life::receive(self.arena.segment(), ticket, generation).is_some()
+            {
+                life::unpin(self.arena.segment(), ticket);
             }
         }
     }
 }
 
-/// The parcels of a message that was received, all of them ours. Dropped, it frees what nobody took.
+/// The parcels of a message that was received, all of them ours. Dropped, after the acknowledgement, it frees what
+/// nobody took.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     arena: Arc<Arena>,
-    tickets: Vec<(u32, Ticket)>,
+    parcels: Vec<Received>,
+}
+
+/// A parcel that is ours.
+#[derive(Debug)]
+enum Received {
+    Ticket(u32, Ticket),
+    Block(Arc<Hold>),
 }
 
 impl Incoming {
@@ -128,29 +188,54 @@ impl Incoming {
     /// # Errors
     /// `Corrupted` for a parcel that does not exist; those before it are ours and are freed.
     pub(crate) fn receive(arena: &Arc<Arena>, table: &[u8]) -> Result<Self> {
-        let mut incoming = Self { arena: Arc::clone(arena), tickets: Vec::new() };
-        let corrupted = || Error::new(ErrorKind::Corrupted, "a message names a handle that does not exist");
+        let mut incoming = Self { arena: Arc::clone(arena), parcels: Vec::new() };
         for bytes in table.as_chunks::<PARCEL>().0 {
-            match Parcel::from_bytes(*bytes).ok_or_else(corrupted)? {
-                Parcel::Ticket { ticket, generation } => {
-                    let mine = life::receive(arena.segment(), ticket, generation).ok_or_else(corrupted)?;
-                    incoming.tickets.push((ticket, mine));
-                }
-            }
+            let received = incoming.receive_one(*bytes)?;
+            incoming.parcels.push(received);
         }
         Ok(incoming)
     }
 
+    fn receive_one(&self, bytes: [u8; PARCEL]) -> Result<Received> {
+        let corrupted = || Error::new(ErrorKind::Corrupted, "a message names a handle that does not exist");
+        match Parcel::from_bytes(bytes).ok_or_else(corrupted)? {
+            Parcel::Ticket { ticket, generation } => {
+                let mine = life::receive(self.arena.segment(), ticket, generation).ok_or_else(corrupted)?;
+                Ok(Received::Ticket(ticket, mine))
+            }
+            Parcel::Block { pool, id } => {
+                let Some(Received::Ticket(_, mine)) = self.parcels.get(usize::from(pool)) else {
+                    return Err(corrupted());
+                };
+                let (object, _) = self.arena.hold_ticket(*mine).ok_or_else(corrupted)?;
+                let pool = Arc::new(OpenPool::open(object)?);
+                Ok(Received::Block(Hold::receive(&pool, id)?))
+            }
+        }
+    }
+
     /// The lease ends without an acknowledgement: the parcels stay in the message.
     pub(crate) fn leave(mut self) {
-        self.tickets.clear();
+        for parcel in self.parcels.drain(..) {
+            if let Received::Block(block) = parcel {
+                block.leave();
+            }
+        }
     }
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        for (ticket, _) in self.tickets.drain(..) {
-            life::unpin(self.arena.segment(), ticket);
+        // Blocks before the tickets of their pools.
+        for parcel in &self.parcels {
+            if let Received::Block(block) = parcel {
+                block.acknowledged();
+            }
+        }
+        for parcel in self.parcels.drain(..) {
+            if let Received::Ticket(ticket, _) = parcel {
+                life::unpin(self.arena.segment(), ticket);
+            }
         }
     }
 }
@@ -202,11 +287,11 @@ pub(crate) fn unpacking<R>(incoming: Incoming, decode: impl FnOnce() -> R) -> (R
     (result, IN.replace(before))
 }
 
-/// Serializes a handle: as the number of its parcel.
-pub(crate) fn serialize<S: Serializer>(
+/// Runs `f` with what the message that is being made in this thread carries.
+fn outgoing<E: serde::ser::Error>(
     object: &ObjectRef,
-    serializer: S,
-) -> std::result::Result<S::Ok, S::Error> {
+    f: impl FnOnce(&mut Outgoing) -> std::result::Result<u16, String>,
+) -> std::result::Result<u16, E> {
     let arena = object.arena();
     let number = match ARENA.get() {
         0 => Err("a handle means something only inside a message of a ginnel queue".to_owned()),
@@ -214,16 +299,37 @@ pub(crate) fn serialize<S: Serializer>(
             Err("a handle can only be sent through a queue of the same manager".to_owned())
         }
         _ => OUT.with_borrow_mut(|out| {
-            let out = out.get_or_insert_with(|| Outgoing { arena: Arc::clone(arena), parcels: Vec::new() });
-            if out.parcels.len() >= PARCELS_MAX {
-                return Err(format!("a message carries at most {PARCELS_MAX} handles"));
-            }
-            let ticket = object.pin().map_err(|error| error.to_string())?;
-            out.parcels.push(Parcel::Ticket { ticket, generation: object.generation() });
-            Ok(out.parcels.len() as u16 - 1)
+            f(out.get_or_insert_with(|| Outgoing {
+                arena: Arc::clone(arena),
+                parcels: Vec::new(),
+                blocks: Vec::new(),
+            }))
         }),
     };
-    number.map_err(S::Error::custom)?.serialize(serializer)
+    number.map_err(E::custom)
+}
+
+/// Serializes a handle: as the number of its parcel.
+pub(crate) fn serialize<S: Serializer>(
+    object: &ObjectRef,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    outgoing(object, |out| out.add(object))?.serialize(serializer)
+}
+
+/// Runs `f` with the parcel of that number of the message that is being read in this thread.
+fn incoming<R, E: serde::de::Error>(
+    number: u16,
+    f: impl FnOnce(&Incoming, &Received) -> std::result::Result<R, String>,
+) -> std::result::Result<R, E> {
+    let found = IN.with_borrow(|slot| match slot {
+        None => Err("a handle can only be received in a message of a ginnel queue".to_owned()),
+        Some(incoming) => {
+            let parcel = incoming.parcels.get(usize::from(number)).ok_or("a handle that was not sent")?;
+            f(incoming, parcel)
+        }
+    });
+    found.map_err(E::custom)
 }
 
 /// Makes a handle of its parcel.
@@ -231,13 +337,28 @@ pub(crate) fn deserialize<'de, T: Object, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<T, D::Error> {
     let number = u16::deserialize(deserializer)?;
-    let found = IN.with_borrow(|slot| match slot {
-        None => Err("a handle can only be received in a message of a ginnel queue".to_owned()),
-        Some(incoming) => {
-            let (_, mine) = incoming.tickets.get(usize::from(number)).ok_or("a handle that was not sent")?;
+    let (object, kind) = incoming(number, |incoming, parcel| match parcel {
+        Received::Block(_) => Err("a block where a handle was expected".to_owned()),
+        Received::Ticket(_, mine) => {
             incoming.arena.hold_ticket(*mine).ok_or_else(|| "a handle of an object that is gone".to_owned())
         }
-    });
-    let (object, kind) = found.map_err(D::Error::custom)?;
+    })?;
     expect::<T>(object, kind).and_then(T::open).map_err(D::Error::custom)
+}
+
+/// A block moves into the message, once the message is sent.
+impl Serialize for Block {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        outgoing(self.hold().object(), |out| out.add_block(self))?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Block {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let number = u16::deserialize(deserializer)?;
+        incoming(number, |_, parcel| match parcel {
+            Received::Ticket(..) => Err("a handle where a block was expected".to_owned()),
+            Received::Block(hold) => Ok(Self::of(Arc::clone(hold))),
+        })
+    }
 }

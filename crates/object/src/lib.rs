@@ -14,6 +14,7 @@ pub mod message;
 pub mod mpsc;
 pub mod mutex;
 pub mod queue;
+pub mod shared;
 pub mod spsc;
 pub mod transit;
 
@@ -31,3 +32,4 @@ pub use manager::{Manager, Object};
 pub use message::{Json, Message, Plain, Raw};
 pub use mutex::{Mutex, MutexGuard};
 pub use queue::Queue;
+pub use shared::Shared;

@@ -63,6 +63,14 @@ impl ObjectRef {
         unsafe { Pool::from_raw(base, bytes as u64) }.map_err(|_| self.corrupted("the geometry of the pool"))
     }
 
+    /// How many elements a shared value says it has.
+    pub(crate) fn shared_len(&self) -> Result<usize> {
+        let base = self.base(size_of::<AtomicU64>())?;
+        // SAFETY: I1, I3.
+        let len = unsafe { base.cast::<AtomicU64>().as_ref() };
+        Ok(len.load(ginnel_layout::atomic::Ordering::Relaxed) as usize)
+    }
+
     /// The control page of a lane.
     pub(crate) fn lane_control(&self) -> Result<&LaneControl> {
         let base = self.base(size_of::<LaneControl>())?;
@@ -121,6 +129,17 @@ pub(crate) fn write_mutex_data(base: NonNull<u8>, bytes: &[u8]) {
 pub(crate) fn init_pool(base: NonNull<u8>, shape: &PoolShape) {
     // SAFETY: I3, I4; the maker claimed room for `shape.total()`, and fresh pages are zero.
     unsafe { Pool::init(base, shape) }
+}
+
+/// Writes the length and the data of a shared value that is being made.
+pub(crate) fn init_shared(base: NonNull<u8>, len: usize, data_at: usize, bytes: &[u8]) {
+    // SAFETY: I3, I4.
+    let word = unsafe { base.cast::<AtomicU64>().as_ref() };
+    word.store(len as u64, ginnel_layout::atomic::Ordering::Relaxed);
+    // SAFETY: I4; the maker claimed room for `data_at + bytes.len()`.
+    let data = unsafe { base.add(data_at) };
+    // SAFETY: I4; fresh pages overlap nothing.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), data.as_ptr(), bytes.len()) }
 }
 
 /// The pool of blocks in an entry, for recovery (I2). `None`: the entry lies.

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use ginnel_object::blocks::{self, Block, Blocks};
 use ginnel_object::error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
@@ -332,4 +333,73 @@ fn a_dead_consumers_message_is_dropped_where_that_was_asked_for() {
     queue.send(1).expect("room");
     queue.lease().expect("there").nack();
     assert_eq!(queue.recv().expect("a nack is no death"), 1);
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Frame {
+    number: u64,
+    pixels: Block,
+}
+
+/// A pool of two blocks and a queue of frames.
+fn studio(manager: &Manager) -> (Blocks, Queue<Frame>) {
+    let blocks = manager.create_with(blocks::Options::new(2, 5000)).expect("made");
+    (blocks, manager.create_with(Options::bounded(2)).expect("made"))
+}
+
+fn frame(blocks: &Blocks, number: u64) -> Frame {
+    let mut pixels = blocks.try_claim().expect("asked").expect("one is free");
+    pixels.fill(number as u8);
+    Frame { number, pixels: pixels.freeze() }
+}
+
+#[test]
+fn a_block_changes_hands_inside_a_message() {
+    let here = small();
+    let (blocks, frames) = studio(&here);
+    frames.send(frame(&blocks, 1)).expect("room");
+    frames.send(frame(&blocks, 2)).expect("room");
+    assert_eq!(blocks.free(), 0);
+    let Frame { number, pixels } = frames.recv().expect("there");
+    assert_eq!((number, &pixels[..3], pixels.len()), (1, &[1, 1, 1][..], 5000));
+    // Passed on without being copied or freed.
+    frames.send(Frame { number: 3, pixels }).expect("room");
+    assert_eq!(frames.recv().expect("there").number, 2);
+    assert_eq!(blocks.free(), 1);
+    let last = frames.recv().expect("there");
+    assert_eq!((last.number, last.pixels[0]), (3, 1));
+    drop(last);
+    assert_eq!(blocks.free(), 2);
+}
+
+#[test]
+fn a_block_stays_with_a_message_that_is_not_sent_or_not_acknowledged() {
+    let here = small();
+    let (blocks, frames) = studio(&here);
+    frames.send(frame(&blocks, 1)).expect("room");
+    let lease = frames.lease().expect("there");
+    assert_eq!(lease.pixels[0], 1);
+    lease.nack();
+    assert_eq!(blocks.free(), 1, "it is in the message still");
+    let back = frames.lease().expect("there").ack().expect("acknowledged");
+    assert_eq!((back.number, back.pixels[0]), (1, 1));
+    frames.close();
+    let SendError::Closed(back) = frames.send(back).expect_err("closed") else { panic!("closed") };
+    assert_eq!(back.pixels[4999], 1, "it came back whole");
+    drop(back);
+    assert_eq!(blocks.free(), 2);
+}
+
+#[test]
+fn a_message_keeps_the_pool_of_its_block() {
+    let here = small();
+    let empty = here.size();
+    let (blocks, frames) = studio(&here);
+    frames.send(frame(&blocks, 7)).expect("room");
+    drop(blocks);
+    let got = frames.recv().expect("there");
+    assert_eq!(got.pixels[4999], 7);
+    frames.send(got).expect("room");
+    drop(frames);
+    assert_eq!(here.size(), empty, "the queue, the block in it, and the pool that only it kept");
 }

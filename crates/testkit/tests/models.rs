@@ -164,6 +164,56 @@ const LIFETIME: Table = &[
     ("control 9 of 1 mutations", Verified),
 ];
 
+const BROADCAST: Table = &[
+    ("1 slot, 2+2 messages, 1 kill", Verified),
+    ("2 slots, 2+1 messages, 1 kill", Verified),
+    ("1 slot, 1+1 messages, 2 kills", Verified),
+    ("1 slot, 2+1 messages, W, 1 kill", Verified),
+    ("1 slot, 1+1 messages, hints, 1 kill", Verified),
+    ("2 slots, 2+1 messages, hints", Verified),
+    ("1 slot, 1+1 messages, hints, closed, 1 kill", Verified),
+    ("1 slot, 1+1 messages, 2 readers", Verified),
+    ("mutation NoClaimFence", Unsafe),
+    ("mutation RelaxedCommit", Unsafe),
+    ("mutation NoReadFence", Unsafe),
+    ("mutation RelaxedFirstLook", Unsafe),
+    ("mutation NoSecondLook", Unsafe),
+    ("mutation CompareW", Unsafe),
+    ("mutation RecoverToFull", Unsafe),
+    ("mutation RecoverToOldFull", Unsafe),
+    ("mutation NoRecovery", Stuck),
+    ("mutation RecoverAnyOwner", Unsafe),
+    ("mutation OverwriteWriting", Unsafe),
+    ("mutation RelaxedHint", Unsafe),
+    ("mutation HintBeforeClaim", Unsafe),
+    ("mutation JumpToTail", Unsafe),
+    ("mutation ClosedBeforeClaim", Unsafe),
+    ("mutation RelaxedClosed", Unsafe),
+    ("mutation NoLastLook", Unsafe),
+    ("control 1 of 7 mutations", Verified),
+    ("control 2 of 1 mutations", Verified),
+    ("control 3 of 3 mutations", Verified),
+    ("control 4 of 1 mutations", Verified),
+    ("control 5 of 2 mutations", Verified),
+    ("control 6 of 3 mutations", Verified),
+];
+
+const BROADCAST_WAITING: Table = &[
+    ("2 writers, 2 readers, 2+1 messages, no kill", Verified),
+    ("2 writers, 2 readers, 1+1 messages, 1 kill", Verified),
+    ("mutation NoPostFence", Stuck),
+    ("mutation NoArmFence", Stuck),
+    ("mutation NoSecondLook", Stuck),
+    ("mutation SeqAfterLook", Stuck),
+    ("mutation ClearAfterWake", Stuck),
+    ("mutation WakeOne", Stuck),
+    ("mutation LeaverClears", Stuck),
+    ("mutation SilentRecovery", Stuck),
+    ("control 1 of 4 mutations", Verified),
+    ("control 2 of 3 mutations", Verified),
+    ("control 3 of 1 mutations", Verified),
+];
+
 fn check(model: &str, table: Table) {
     let cases: Vec<_> = cases(Depth::Default).into_iter().filter(|case| case.model == model).collect();
     let kind = |expect| match expect {
@@ -202,6 +252,12 @@ fn attach() {
 #[test]
 fn lifetime() {
     check("lifetime", LIFETIME);
+}
+
+#[test]
+fn broadcast() {
+    check("broadcast", BROADCAST);
+    check("bcastwait", BROADCAST_WAITING);
 }
 
 #[test]

@@ -154,7 +154,7 @@ enum Bug {
     CompareW,
     /// Recovery declares the dead writer's slot whole.
     RecoverToFull,
-    /// Recovery restores what was there before the claim.
+    /// Recovery restores what was there before the claim: positions fall, and the bytes are half new.
     RecoverToOldFull,
     /// Recovery forgets the slot.
     NoRecovery,
@@ -313,6 +313,8 @@ impl Broadcast {
         let t = actor.position;
         let slot = s.slots[self.slot(t)];
         let mine = Word { pos: t, owner: k as u8 + 1, w: false, st: St::Writing };
+        // Who knows the tail without a hint also knows what is stored there: the claim alone decides then.
+        let word = if self.hints { slot.word.visible } else { slot.word.latest };
         let mut n = *s;
         let me = &mut n.writers[k];
         let what = match actor.at {
@@ -326,9 +328,9 @@ impl Broadcast {
                 *me = Writer { at: At::Look, position, ..actor };
                 "send: t = hint"
             }
-            At::Look => match self.judge(slot.word.visible, t) {
+            At::Look => match self.judge(word, t) {
                 Judged::Open => {
-                    (me.at, me.seen) = (At::Claim, slot.word.visible);
+                    (me.at, me.seen) = (At::Claim, word);
                     if self.bug == Bug::HintBeforeClaim {
                         n.hint.latest = n.hint.latest.max(t + 1);
                     }

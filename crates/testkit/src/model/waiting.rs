@@ -292,8 +292,8 @@ struct Waiting {
     aborts: u8,
     /// Messages are put back, and leases nacked.
     nacks: bool,
-    /// Who leaves may take a lease with him: it is not given back in any foreseeable time.
-    hoards: bool,
+    /// Somebody may take a cell and keep it for ever, instead of somebody leaving.
+    hoarder: bool,
     slices: bool,
     bug: Bug,
 }
@@ -373,6 +373,7 @@ impl Model for Waiting {
             }
             self.proceed(s, k, out);
         }
+        self.hoard(s, out);
         if s.recoverer.dead != 0 {
             if s.kills < self.kills {
                 let mut n = *s;
@@ -394,7 +395,6 @@ impl Model for Waiting {
             match self.kind(k) {
                 Kind::Producer if at == At::Idle => s.processes[k].sent == self.messages,
                 Kind::Producer => matches!(at, At::Gone | At::Told),
-                Kind::Lessee if self.hoards && self.cells_taken(s) => true,
                 Kind::Taker | Kind::Lessee if self.closer == 0 => {
                     matches!(at, At::Idle | At::Gone | At::Asleep(_))
                 }

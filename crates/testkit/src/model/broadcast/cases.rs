@@ -91,7 +91,7 @@ const MUTATIONS: &[(Expect, Broadcast)] = &[
     (TORN, quiet(Bug::NoSecondLook)),
     (NOT_MISSED, Broadcast { w: true, ..quiet(Bug::CompareW) }),
     (TORN, killed(Bug::RecoverToFull)),
-    (TORN, Broadcast { messages: [2, 1], ..killed(Bug::RecoverToOldFull) }),
+    (NONSENSE, Broadcast { messages: [2, 1], ..killed(Bug::RecoverToOldFull) }),
     (Expect::Stuck, killed(Bug::NoRecovery)),
     (Expect::Unsafe("not its own any more"), killed(Bug::RecoverAnyOwner)),
     (Expect::Unsafe("not its own any more"), quiet(Bug::OverwriteWriting)),
@@ -103,17 +103,17 @@ const MUTATIONS: &[(Expect, Broadcast)] = &[
     (BEHIND, closed(Bug::NoLastLook)),
 ];
 
-const fn asleep(bug: waiting::Bug) -> Waiting {
-    Waiting { bug, ..SLEEPERS }
+const fn asleep(messages: u8, bug: waiting::Bug) -> Waiting {
+    Waiting { messages: [messages, 0], bug, ..SLEEPERS }
 }
 
 const WAITING_MUTATIONS: &[(Expect, Waiting)] = &[
-    (Expect::Stuck, asleep(waiting::Bug::NoPostFence)),
-    (Expect::Stuck, asleep(waiting::Bug::NoArmFence)),
-    (Expect::Stuck, asleep(waiting::Bug::NoSecondLook)),
-    (Expect::Stuck, asleep(waiting::Bug::SeqAfterLook)),
-    (Expect::Stuck, asleep(waiting::Bug::ClearAfterWake)),
-    (Expect::Stuck, asleep(waiting::Bug::WakeOne)),
-    (Expect::Stuck, asleep(waiting::Bug::LeaverClears)),
-    (Expect::Stuck, Waiting { kills: 1, ..asleep(waiting::Bug::SilentRecovery) }),
+    (Expect::Stuck, asleep(1, waiting::Bug::NoPostFence)),
+    (Expect::Stuck, asleep(1, waiting::Bug::NoArmFence)),
+    (Expect::Stuck, asleep(1, waiting::Bug::NoSecondLook)),
+    (Expect::Stuck, asleep(2, waiting::Bug::SeqAfterLook)),
+    (Expect::Stuck, asleep(2, waiting::Bug::ClearAfterWake)),
+    (Expect::Stuck, asleep(1, waiting::Bug::WakeOne)),
+    (Expect::Stuck, asleep(2, waiting::Bug::LeaverClears)),
+    (Expect::Stuck, Waiting { kills: 1, ..asleep(1, waiting::Bug::SilentRecovery) }),
 ];

@@ -41,7 +41,7 @@ impl Waiting {
             }
         };
         out.add(who, what, n);
-        let may_leave = process.at == At::Idle && self.may_leave(k);
+        let may_leave = process.at == At::Idle && self.may_leave(s, k);
         if may_leave && s.leaves < self.leaves {
             let mut n = *s;
             n.leaves += 1;

@@ -1,7 +1,7 @@
 //! Cells: the sleep for want of one, the lease, and what ends it; and whoever waits until all is done.
 
 use super::super::check::{Steps, Who};
-use super::{At, Bug, CELL, Kind, Lent, NOT_EMPTY, NOTIFY, PASS, State, WAKE_NOT_EMPTY, Waiting, Word};
+use super::{At, Bug, CELL, Kind, Lent, NOT_EMPTY, NOTIFY, PASS, PROCESSES, State, WAKE_NOT_EMPTY, Waiting, Word};
 
 impl Waiting {
     fn cell(&self, s: &State, word: Lent) -> Option<usize> {
@@ -98,12 +98,14 @@ impl Waiting {
         sent && !s.slots.iter().any(|x| slot(x.word)) && !s.cells.iter().any(cell)
     }
 
-    /// Whether no lessee can be served any more, as others keep every cell.
-    pub(super) fn cells_taken(&self, s: &State) -> bool {
-        s.cells[..self.cells].iter().all(|cell| match cell {
-            Lent::Held(owner) => s.processes[*owner as usize - 1].at == At::Gone,
-            _ => false,
-        })
+    /// Somebody who is not shown otherwise takes a cell, and will not give it back.
+    pub(super) fn hoard(&self, s: &State, out: &mut Steps<State>) {
+        if let (true, Some(cell)) = (self.hoarder && s.leaves < self.leaves, self.cell(s, Lent::Free)) {
+            let mut n = *s;
+            n.leaves += 1;
+            n.cells[cell] = Lent::Held(PROCESSES as u8 + 1);
+            out.add(Who::Process(PROCESSES), "takes a cell for ever", n);
+        }
     }
 
     /// The message in the cell is acknowledged or given back.
@@ -132,13 +134,6 @@ impl Waiting {
             me.settle();
         }
         out.add(who, "ACK, cell = FREE", n);
-        if self.hoards && s.leaves < self.leaves && process.early == 0 {
-            let mut n = *s;
-            n.leaves += 1;
-            n.acked += 1;
-            n.processes[k].rest(At::Gone);
-            out.add(who, "keeps the lease", n);
-        }
         if !self.nacks || process.early != 0 {
             return;
         }

@@ -63,11 +63,13 @@ impl Waiting {
         out.add(Who::Process(k), what, n);
     }
 
-    /// Whoever is waited for by a `Patient` may not.
-    pub(super) fn may_leave(&self, k: usize) -> bool {
+    /// Somebody must stay who takes the messages, and a `Patient` waits for every producer.
+    pub(super) fn may_leave(&self, s: &State, k: usize) -> bool {
+        let consumes = |k: usize| matches!(self.kind(k), Kind::Taker | Kind::Lessee);
+        let stays = |other: usize| other != k && consumes(other) && s.processes[other].at != At::Gone;
         match self.kind(k) {
             Kind::Producer => self.patient == 0,
-            Kind::Taker | Kind::Lessee => true,
+            Kind::Taker | Kind::Lessee => !self.hoarder && (0..self.processes()).any(stays),
             Kind::Patient | Kind::Closer => false,
         }
     }
@@ -75,7 +77,7 @@ impl Waiting {
     fn asleep(&self, s: &State, k: usize, line: u8, out: &mut Steps<State>) {
         let who = Who::Process(k);
         let mut n = *s;
-        if s.leaves < self.leaves && self.may_leave(k) {
+        if s.leaves < self.leaves && self.may_leave(s, k) {
             n.leaves += 1;
             self.leave_asleep(&mut n, k, line);
             out.add(who, "deadline", n);
@@ -187,7 +189,7 @@ impl Waiting {
             self.wake_up(&mut n, k, line);
             then(&mut n);
             out.add(who, what, n);
-            if s.leaves < self.leaves && self.may_leave(k) {
+            if s.leaves < self.leaves && self.may_leave(s, k) {
                 let mut n = *s;
                 n.leaves += 1;
                 self.leave_asleep(&mut n, k, line);
