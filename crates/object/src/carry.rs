@@ -21,7 +21,8 @@ use crate::arena::{Arena, ObjectRef};
 use crate::blocks::{Block, Hold, OpenPool};
 use crate::error::{Error, ErrorKind, Result};
 use crate::life;
-use crate::manager::{Object, expect};
+use crate::manager::{Object, expect, sealed};
+use crate::shared::{self, Shared};
 use crate::words;
 
 /// Bytes of a parcel in the table of a message.
@@ -74,10 +75,27 @@ impl Parcel {
 
 /// Frees what a message carries that nobody will read. The message is acknowledged by `acknowledge`, after everything
 /// in it was received.
-pub(crate) fn discard(segment: &Segment, table: &[u8], acknowledge: impl FnOnce()) {
+/// `letter` is the parcel of its bytes, where they do not lie in the slot, and the number of parcels beside them.
+pub(crate) fn discard(
+    segment: &Segment,
+    table: &[u8],
+    letter: Option<([u8; PARCEL], usize)>,
+    acknowledge: impl FnOnce(),
+) {
+    let mut table = table.to_vec();
+    if let Some((parcel, count)) = letter {
+        if let Some(Parcel::Ticket { ticket, .. }) = Parcel::from_bytes(parcel) {
+            // The ticket keeps the bytes alive, whoever owns it.
+            let entry = life::entry_of_ticket(segment, ticket);
+            let tail =
+                entry.and_then(|entry| shared::tail_of(segment, entry, count.min(PARCELS_MAX) * PARCEL));
+            table.extend(tail.unwrap_or_default());
+        }
+        table.extend(parcel);
+    }
     let mut tickets: Vec<Option<(u32, Ticket)>> = Vec::new();
     let mut blocks: Vec<(Pool, BlockId)> = Vec::new();
-    for bytes in table.as_chunks::<PARCEL>().0 {
+    for bytes in table.as_slice().as_chunks::<PARCEL>().0 {
         let mut received = None;
         match Parcel::from_bytes(*bytes) {
             Some(Parcel::Ticket { ticket, generation }) => {
@@ -114,6 +132,11 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Nothing yet.
+    pub(crate) fn none(arena: &Arc<Arena>) -> Self {
+        Self { arena: Arc::clone(arena), parcels: Vec::new(), blocks: Vec::new() }
+    }
+
     pub(crate) fn parcels(&self) -> &[Parcel] {
         &self.parcels
     }
@@ -135,7 +158,7 @@ impl Outgoing {
     }
 
     /// Adds a handle; its number in the message.
-    fn add(&mut self, object: &ObjectRef) -> std::result::Result<u16, String> {
+    pub(crate) fn add(&mut self, object: &ObjectRef) -> std::result::Result<u16, String> {
         if self.parcels.len() >= PARCELS_MAX {
             return Err(format!("a message carries at most {PARCELS_MAX} handles"));
         }
@@ -212,6 +235,30 @@ impl Incoming {
                 Ok(Received::Block(Hold::receive(&pool, id)?))
             }
         }
+    }
+
+    /// RECEIVEs what lies beside a long message, whose bytes are the only parcel so far: the numbers of the others
+    /// begin at zero, as their sender counted them.
+    pub(crate) fn receive_more(&mut self, table: &[u8]) -> Result<()> {
+        let letter = std::mem::take(&mut self.parcels);
+        let more = table.as_chunks::<PARCEL>().0.iter().try_for_each(|bytes| {
+            let received = self.receive_one(*bytes)?;
+            self.parcels.push(received);
+            Ok(())
+        });
+        self.parcels.extend(letter);
+        more
+    }
+
+    /// The bytes of a long message: the only parcel so far.
+    pub(crate) fn letter(&self) -> Result<Shared<[u8]>> {
+        let Some(Received::Ticket(_, mine)) = self.parcels.last() else {
+            return Err(Error::new(ErrorKind::Corrupted, "a long message that names no bytes"));
+        };
+        let found = self.arena.hold_ticket(*mine);
+        let (object, kind) =
+            found.ok_or_else(|| Error::new(ErrorKind::Corrupted, "the bytes of a long message are gone"))?;
+        <Shared<[u8]> as sealed::Sealed>::open(expect::<Shared<[u8]>>(object, kind)?)
     }
 
     /// The lease ends without an acknowledgement: the parcels stay in the message.
@@ -298,13 +345,7 @@ fn outgoing<E: serde::ser::Error>(
         active if active != Arc::as_ptr(arena) as usize => {
             Err("a handle can only be sent through a queue of the same manager".to_owned())
         }
-        _ => OUT.with_borrow_mut(|out| {
-            f(out.get_or_insert_with(|| Outgoing {
-                arena: Arc::clone(arena),
-                parcels: Vec::new(),
-                blocks: Vec::new(),
-            }))
-        }),
+        _ => OUT.with_borrow_mut(|out| f(out.get_or_insert_with(|| Outgoing::none(arena)))),
     };
     number.map_err(E::custom)
 }

@@ -274,6 +274,13 @@ fn give_up_ticket(segment: &Segment, ticket: u32, word: &AtomicU64, there: Ticke
     }
 }
 
+/// The object of a ticket that is under way.
+pub(crate) fn entry_of_ticket(segment: &Segment, ticket: u32) -> Option<&Entry> {
+    let there = Ticket::from_bits(segment.ticket(ticket as usize)?.load(Acquire)); // E5
+    there.owner?;
+    segment.entry(u32::from(there.entry))
+}
+
 fn forget_carrier(segment: &Segment, ticket: u32) {
     if let Some(word) = segment.carrier(ticket as usize) {
         word.store(Carrier::NONE, Release); // E2

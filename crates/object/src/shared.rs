@@ -20,7 +20,9 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use ginnel_layout::entry::Entry;
 use ginnel_layout::line::{LINE, PAGE};
+use ginnel_segment::Segment;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zerocopy::IntoBytes;
 
@@ -197,6 +199,24 @@ impl<T: Plain> Shared<[T]> {
         fill(unsafe { data.as_mut() });
         Ok(shared)
     }
+}
+
+/// Bytes of messages that are too long for a slot.
+impl Shared<[u8]> {
+    /// A copy of these bytes.
+    pub(crate) fn of_bytes(arena: &Arc<Arena>, bytes: &[u8]) -> Result<Self> {
+        sealed::Sealed::open(make_with::<[u8]>(arena, None, bytes.len(), bytes)?)
+    }
+
+    /// The object that holds them.
+    pub(crate) fn letter(&self) -> &ObjectRef {
+        &self.object
+    }
+}
+
+/// The last `count` bytes of a shared slice of bytes, for who takes its message apart. `None`: the entry lies.
+pub(crate) fn tail_of(segment: &Segment, entry: &Entry, count: usize) -> Option<Vec<u8>> {
+    words::shared_tail(segment, entry, DATA_AT, count)
 }
 
 impl<T: ?Sized> Deref for Shared<T> {

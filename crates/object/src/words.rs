@@ -142,6 +142,25 @@ pub(crate) fn init_shared(base: NonNull<u8>, len: usize, data_at: usize, bytes: 
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), data.as_ptr(), bytes.len()) }
 }
 
+/// The last `count` bytes of the shared slice of bytes in an entry (I2). `None`: the entry lies.
+pub(crate) fn shared_tail(segment: &Segment, entry: &Entry, data_at: usize, count: usize) -> Option<Vec<u8>> {
+    use ginnel_layout::atomic::Ordering::Relaxed;
+    let pages = entry.pages.load(Relaxed);
+    let base = segment.page(entry.first_page.load(Relaxed), pages)?;
+    // SAFETY: I2, I3.
+    let len = unsafe { base.cast::<AtomicU64>().as_ref() }.load(Relaxed) as usize;
+    let fits = len.checked_add(data_at).is_some_and(|end| end <= pages as usize * PAGE) && count <= len;
+    if !fits {
+        return None;
+    }
+    let mut tail = vec![0; count];
+    // SAFETY: I2: inside the object's pages, as was just checked.
+    let from = unsafe { base.add(data_at + len - count) };
+    // SAFETY: the same; nobody writes a shared value any more, and a fresh vector overlaps nothing.
+    unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), tail.as_mut_ptr(), count) }
+    Some(tail)
+}
+
 /// The pool of blocks in an entry, for recovery (I2). `None`: the entry lies.
 pub(crate) fn pool_of(segment: &Segment, entry: &Entry) -> Option<Pool> {
     use ginnel_layout::atomic::Ordering::Relaxed;

@@ -83,7 +83,7 @@ fn a_block_keeps_its_pool() {
 #[test]
 fn impossible_pools_are_refused() {
     let manager = Manager::new(1 << 20).expect("a manager");
-    let mut refused = |count, size, kind| {
+    let refused = |count, size, kind| {
         let made = manager.create_with::<Blocks>(blocks::Options::new(count, size));
         assert_eq!(made.expect_err("no such pool").kind(), kind, "{count} of {size}");
     };

@@ -403,3 +403,41 @@ fn a_message_keeps_the_pool_of_its_block() {
     drop(frames);
     assert_eq!(here.size(), empty, "the queue, the block in it, and the pool that only it kept");
 }
+
+#[test]
+fn long_messages_pass_through_short_slots() {
+    let here = small();
+    let letters = here.create_with::<Queue<Vec<u8>>>(Options::bounded(4).inline_size(32)).expect("made");
+    let before = here.size();
+    for len in [0, 31, 32, 33, 4096, 1 << 20] {
+        let text: Vec<u8> = (0..len).map(|n| n as u8).collect();
+        letters.send(text.clone()).expect("room");
+        assert_eq!(letters.recv().expect("there"), text, "{len} bytes");
+        letters.send(text.clone()).expect("room");
+        letters.lease().expect("there").nack();
+        assert_eq!(letters.lease().expect("again").ack().expect("acknowledged"), text, "{len} bytes");
+    }
+    assert_eq!(here.size(), before, "the bytes are free again");
+    let SendError::Failed(back, error) = letters.send(vec![0; 32 << 20]).expect_err("above the limit") else {
+        panic!("not closed")
+    };
+    assert!(error.is_full() && back.len() == 32 << 20, "{error}");
+}
+
+#[test]
+fn long_messages_carry_handles_too() {
+    let here = small();
+    let empty = here.size();
+    let queue = here
+        .create_with::<Queue<(Vec<u64>, Vec<Queue<u32>>)>>(Options::bounded(4).inline_size(32))
+        .expect("made");
+    let others: Vec<Queue<u32>> =
+        (0..5).map(|_| here.create_with(Options::bounded(1)).expect("made")).collect();
+    others[4].send(44).expect("room");
+    queue.send((vec![7; 1000], others)).expect("room");
+    let (numbers, received) = queue.recv().expect("there");
+    assert_eq!((numbers.len(), received.len(), received[4].recv().expect("there")), (1000, 5, 44));
+    queue.send((numbers, received)).expect("room");
+    drop(queue);
+    assert_eq!(here.size(), empty, "nobody will read it, so everything in it is freed");
+}

@@ -423,3 +423,23 @@ impl Pool {
         stats
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_hold_what_they_promise() {
+        assert_eq!(Shape::new(0, 1), None);
+        assert_eq!(Shape::new(1, 0), None);
+        assert_eq!(Shape::new(BLOCKS_MAX + 1, 1), None);
+        assert_eq!(Shape::new(1, BLOCK_SIZE_MAX + 1), None);
+        for (count, size) in [(1, 1), (3, 4096), (28, 4097), (29, 64), (BLOCKS_MAX, BLOCK_SIZE_MAX)] {
+            let shape = Shape::new(count, size).expect("possible");
+            let page = PAGE as u64;
+            assert!(shape.bytes_at() >= RECORDS_AT + count * RECORD_SIZE, "{shape:?}");
+            assert!(shape.bytes_at().is_multiple_of(page) && shape.stride().is_multiple_of(page), "{shape:?}");
+            assert!(shape.stride() >= size && shape.total() == shape.bytes_at() + count * shape.stride());
+        }
+    }
+}

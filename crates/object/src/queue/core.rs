@@ -12,11 +12,13 @@ use ginnel_layout::entry::Carrier;
 use ginnel_queue::ring::{Claim, Held, Ring, RingError, Taken};
 use ginnel_sync::{Deadline, Waiter};
 
+use super::contents::{LONG, Message, split};
 use super::stats::Stats;
 use crate::arena::{Arena, ObjectRef};
-use crate::carry::{self, Incoming, Outgoing, PARCEL, PARCELS_MAX};
+use crate::carry::{self, Incoming, Outgoing, PARCEL};
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::Message;
+use crate::message;
+use crate::shared::Shared;
 
 /// How long an operation may wait.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +103,7 @@ impl Core {
 
     /// Sends one value.
     #[inline]
-    pub(super) fn send<T: Message>(&self, value: &T, patience: Patience) -> Result<(), Stopped> {
+    pub(super) fn send<T: message::Message>(&self, value: &T, patience: Patience) -> Result<(), Stopped> {
         self.object.check_fork_fast()?;
         if T::FIXED.is_some() {
             return value.with_bytes(|bytes| self.send_plain(bytes, patience))?;
@@ -116,18 +118,23 @@ impl Core {
 
     #[inline(always)]
     fn send_plain(&self, bytes: &[u8], patience: Patience) -> Result<(), Stopped> {
-        self.check_len(bytes.len())?;
+        if !self.fits(bytes.len()) {
+            return self.send_long(bytes, Outgoing::none(self.arena()), patience);
+        }
         let mut claim = self.claim(patience)?;
         claim.write(0, bytes);
         claim.commit(bytes.len() as u64, 0);
         Ok(())
     }
 
+    #[cold]
     fn send_parcels(&self, bytes: &[u8], parcels: Outgoing, patience: Patience) -> Result<(), Stopped> {
-        let table: Vec<u8> = parcels.parcels().iter().flat_map(|parcel| parcel.to_bytes()).collect();
-        self.check_len(bytes.len() + table.len())?;
+        let table = table_of(&parcels);
+        if !self.fits(bytes.len() + table.len()) {
+            return self.send_long(bytes, parcels, patience);
+        }
         let mut claim = self.claim(patience)?;
-        parcels.set_carrier(Carrier { entry: self.object.index() as u16, position: claim.position() });
+        parcels.set_carrier(self.carrier(claim.position()));
         claim.write(0, bytes);
         claim.write(bytes.len() as u64, &table);
         claim.commit((bytes.len() + table.len()) as u64, parcels.parcels().len() as u32);
@@ -135,10 +142,31 @@ impl Core {
         Ok(())
     }
 
+    /// Sends a message that does not fit into a slot: its bytes become an object of their own, which travels as a
+    /// handle does.
+    #[cold]
+    fn send_long(&self, bytes: &[u8], mut parcels: Outgoing, patience: Patience) -> Result<(), Stopped> {
+        let count = parcels.parcels().len() as u32;
+        let letter = Shared::of_bytes(self.arena(), &[bytes, &table_of(&parcels)].concat())
+            .map_err(|error| self.object.name_error(error))?;
+        parcels.add(letter.letter()).map_err(|why| Error::new(ErrorKind::Full, why))?;
+        let table = table_of(&parcels);
+        let Some(named) = table.last_chunk::<PARCEL>() else { unreachable!("a parcel was just added") };
+        let mut claim = self.claim(patience)?;
+        parcels.set_carrier(self.carrier(claim.position()));
+        claim.write(0, named);
+        claim.commit(PARCEL as u64, count | LONG);
+        parcels.sent();
+        Ok(())
+    }
+
+    fn carrier(&self, position: u64) -> Carrier {
+        Carrier { entry: self.object.index() as u16, position }
+    }
+
     #[inline(always)]
-    fn check_len(&self, len: usize) -> Result<(), Stopped> {
-        let max = self.ring.shape().payload_max();
-        if len as u64 <= max { Ok(()) } else { Err(RingError::TooLarge { len: len as u64, max }.into()) }
+    fn fits(&self, len: usize) -> bool {
+        len as u64 <= self.ring.shape().payload_max()
     }
 
     #[inline(always)]
@@ -161,7 +189,7 @@ impl Core {
 
     /// Receives one value.
     #[inline]
-    pub(super) fn recv<T: Message>(&self, patience: Patience) -> Result<T, Stopped> {
+    pub(super) fn recv<T: message::Message>(&self, patience: Patience) -> Result<T, Stopped> {
         self.object.check_fork_fast()?;
         let taken = self.take(patience)?;
         if taken.kind() == 0 {
@@ -176,16 +204,32 @@ impl Core {
     }
 
     #[cold]
-    fn recv_parcels<T: Message>(&self, taken: Taken<'_>) -> Result<T, Stopped> {
+    fn recv_parcels<T: message::Message>(&self, taken: Taken<'_>) -> Result<T, Stopped> {
         let mut bytes = vec![0; taken.len() as usize];
         taken.read(0, &mut bytes);
-        let received = split(&bytes, taken.kind())
-            .and_then(|(body, table)| Ok((body, Incoming::receive(self.arena(), table)?)));
+        let unpacked = self.receive(&bytes, taken.kind());
         // A message that names what does not exist is used up all the same: it would never get better.
         taken.release();
-        let (body, incoming) = received.map_err(|error| self.object.name_error(error))?;
-        let (value, _freed_now) = carry::unpacking(incoming, || T::from_bytes(body));
+        let (value, incoming) = unpacked.map_err(|error| self.object.name_error(error))?.decode();
+        drop(incoming);
         Ok(value?)
+    }
+
+    /// RECEIVEs what a message carries.
+    fn receive<'a>(&self, bytes: &'a [u8], kind: u32) -> Result<Unpacked<'a>> {
+        match Message::parse(bytes, kind)? {
+            Message::Short { body, table } => {
+                let incoming = Incoming::receive(self.arena(), table)?;
+                Ok(Unpacked { body, letter: None, parcels: 0, incoming })
+            }
+            Message::Long { letter, parcels } => {
+                let mut incoming = Incoming::receive(self.arena(), letter)?;
+                let letter = incoming.letter()?;
+                let (_, table) = split(&letter, parcels)?;
+                incoming.receive_more(table)?;
+                Ok(Unpacked { body: &[], letter: Some(letter), parcels, incoming })
+            }
+        }
     }
 
     #[inline(always)]
@@ -207,7 +251,7 @@ impl Core {
     }
 
     /// Leases one message: its value, and what to acknowledge.
-    pub(super) fn lease<T: Message>(
+    pub(super) fn lease<T: message::Message>(
         &self,
         patience: Patience,
     ) -> Result<(T, Held, Option<Incoming>), Stopped> {
@@ -231,20 +275,18 @@ impl Core {
         }
     }
 
-    fn open_lease<T: Message>(&self, held: &Held) -> Result<(T, Option<Incoming>)> {
+    fn open_lease<T: message::Message>(&self, held: &Held) -> Result<(T, Option<Incoming>)> {
         let mut bytes = vec![0; held.len as usize];
         self.ring.read_cell(held, 0, &mut bytes);
         if held.kind == 0 {
             return Ok((T::from_bytes(&bytes)?, None));
         }
-        let (body, table) = split(&bytes, held.kind)?;
-        let incoming = Incoming::receive(self.arena(), table)?;
-        let (value, incoming) = carry::unpacking(incoming, || T::from_bytes(body));
+        let (value, incoming) = self.receive(&bytes, held.kind)?.decode();
         Ok((value?, incoming))
     }
 
     /// Sends from the front of `values` until it is empty.
-    pub(super) fn send_many<T: Message>(&self, values: &mut Vec<T>) -> Result<()> {
+    pub(super) fn send_many<T: message::Message>(&self, values: &mut Vec<T>) -> Result<()> {
         let mut sent = 0;
         let mut stopped = Ok(());
         while let Some(value) = values.get(sent) {
@@ -259,7 +301,11 @@ impl Core {
     }
 
     /// Receives at least one value and at most `limit`.
-    pub(super) fn recv_many<T: Message>(&self, into: &mut Vec<T>, limit: usize) -> Result<usize, Stopped> {
+    pub(super) fn recv_many<T: message::Message>(
+        &self,
+        into: &mut Vec<T>,
+        limit: usize,
+    ) -> Result<usize, Stopped> {
         let mut patience = Patience::Until(Deadline::NEVER);
         for received in 0..limit {
             match self.recv(patience) {
@@ -320,13 +366,27 @@ impl Core {
     }
 }
 
-/// The body and the table of parcels of a message.
-pub(super) fn split(bytes: &[u8], parcels: u32) -> Result<(&[u8], &[u8])> {
-    let parcels = parcels as usize;
-    let table = parcels.min(PARCELS_MAX) * PARCEL;
-    let body = bytes.len().checked_sub(table).filter(|_| parcels <= PARCELS_MAX);
-    body.map(|body| bytes.split_at(body))
-        .ok_or_else(|| Error::new(ErrorKind::Corrupted, "a message with an impossible number of handles"))
+fn table_of(parcels: &Outgoing) -> Vec<u8> {
+    parcels.parcels().iter().flat_map(|parcel| parcel.to_bytes()).collect()
+}
+
+/// A message whose parcels are ours, not decoded yet.
+struct Unpacked<'a> {
+    body: &'a [u8],
+    /// Where the body is instead, with the parcels behind it.
+    letter: Option<Shared<[u8]>>,
+    parcels: usize,
+    incoming: Incoming,
+}
+
+impl Unpacked<'_> {
+    fn decode<T: message::Message>(self) -> (Result<T>, Option<Incoming>) {
+        let Self { body, letter, parcels, incoming } = self;
+        carry::unpacking(incoming, || match &letter {
+            None => T::from_bytes(body),
+            Some(letter) => T::from_bytes(split(letter, parcels)?.0),
+        })
+    }
 }
 
 /// Runs `f` with the handle's waiter, or with a fresh one if another thread waits with it.

@@ -19,7 +19,9 @@
 //! abort     of a live producer is a commit: it pays what it owes
 //! put back  slot = REDELIV|W (whoever armed the claimed word still sleeps); bump redeliver; NE: seq += 1, wake one
 //! close     closed = 1; every line: seq += 1, wake all. A producer looks at closed behind its claim (then it
-//!           aborts), and before it sleeps; a consumer when it found nothing, and then once more at the ring
+//!           aborts), and before it sleeps. A consumer that found nothing, then closed, then nothing again, is told
+//!           so if nothing can come back: no slot but FREE or ABORT, no cell HELD or ORPHAN. For somebody's
+//!           HELD it sleeps as usual; whoever frees a cell looks at closed behind notify, and wakes all on NE
 //!
 //! lease     s = NE.seq; bit: CAS some ORPHAN -> HELD(me): got it
 //!           c = CELL.seq; CAS a cell FREE -> LOAN(me); none: if slept, pass and slept = false;
@@ -144,6 +146,7 @@ enum At {
     CellWake,
     FlagClearLate,
     PassWake,
+    EndingWake,
     /// Has a message in a cell.
     Leased,
     Gone,
@@ -157,6 +160,7 @@ const WAKE_NOT_EMPTY: u8 = NOT_EMPTY;
 const WAKE_NOT_FULL: u8 = NOT_FULL;
 const NOTIFY: u8 = CELL;
 const PASS: u8 = 8;
+const ENDING: u8 = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 struct Process {
@@ -266,6 +270,8 @@ enum Bug {
     PlainAckWithoutNotify,
     /// Close wakes nobody.
     SilentClose,
+    /// The end of a lease does not wake those who wait only for it in order to be told of the end.
+    AckIgnoresClosed,
     /// A producer that finds the ring full does not look at `closed`.
     FullIgnoresClosed,
     /// None: the wake comes before the commit; the woken one finds somebody in the middle, and stays awake.

@@ -146,5 +146,6 @@ const MUTATIONS: &[(Expect, Waiting)] = &[
     (Expect::Stuck, Waiting { patient: 1, ..cell(Bug::CellWakesOne) }),
     (Expect::Stuck, patient(Bug::PlainAckWithoutNotify)),
     (Expect::Stuck, closed(Bug::SilentClose)),
+    (Expect::Stuck, Waiting { messages: 1, lessees: 1, cells: 1, ..closed(Bug::AckIgnoresClosed) }),
     (Expect::Stuck, Waiting { takers: 0, ..closed(Bug::FullIgnoresClosed) }),
 ];

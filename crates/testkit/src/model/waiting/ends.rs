@@ -194,6 +194,10 @@ impl Waiting {
             return out.add(Who::Process(k), "not closed", n);
         }
         let told = late || self.kind(k) == Kind::Producer || process.closed;
+        if told && !late && self.kind(k) != Kind::Producer && !self.is_over(s) {
+            return self.not_over(n, k, out);
+        }
+        let me = &mut n.processes[k];
         me.then = if told { At::Told } else { At::Again };
         me.closed = true;
         if late {
@@ -202,6 +206,28 @@ impl Waiting {
         }
         self.leave_line(&mut n, k);
         out.add(Who::Process(k), if late { "send: closed, ABORT" } else { "closed" }, n);
+    }
+
+    /// Whether nothing can come back; the scan, as one step.
+    fn is_over(&self, s: &State) -> bool {
+        let slot = |slot: &Slot| matches!(slot.word, Word::Free | Word::Abort);
+        let cell = |cell: &Lent| matches!(cell, Lent::Free | Lent::Loan(_));
+        s.slots.iter().all(slot) && s.cells.iter().all(cell)
+    }
+
+    /// Closed and empty, but something may come back: for a lease it sleeps, everything else is quick.
+    fn not_over(&self, mut n: State, k: usize, out: &mut Steps<State>) {
+        let slot = |slot: &Slot| matches!(slot.word, Word::Free | Word::Abort);
+        let quick = !n.slots.iter().all(slot) || n.cells.contains(&Lent::Orphan);
+        let me = &mut n.processes[k];
+        if quick {
+            self.busy(&mut n, k);
+        } else if me.cell != 0 {
+            me.at = At::GiveUp;
+        } else {
+            me.at = std::mem::take(&mut me.then);
+        }
+        out.add(Who::Process(k), "closed, but something may come back", n);
     }
 
     /// Goes to `then`, and passes before if that is the end of the operation; gives a spare cell back first.

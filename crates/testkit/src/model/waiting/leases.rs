@@ -1,7 +1,7 @@
 //! Cells: the sleep for want of one, the lease, and what ends it; and whoever waits until all is done.
 
 use super::super::check::{Steps, Who};
-use super::{At, Bug, CELL, Kind, Lent, NOT_EMPTY, NOTIFY, PASS, PROCESSES, State, WAKE_NOT_EMPTY, Waiting, Word};
+use super::{At, Bug, CELL, ENDING, Kind, Lent, NOT_EMPTY, NOTIFY, PASS, PROCESSES, State, WAKE_NOT_EMPTY, Waiting, Word};
 
 impl Waiting {
     fn cell(&self, s: &State, word: Lent) -> Option<usize> {
@@ -128,6 +128,9 @@ impl Waiting {
         me.cell = 0;
         me.then = At::Idle;
         me.todo = if notifies { NOTIFY } else { 0 };
+        if self.closer != 0 && self.bug != Bug::AckIgnoresClosed {
+            me.todo |= ENDING;
+        }
         if process.early == 2 {
             me.at = At::FlagClear;
         } else {

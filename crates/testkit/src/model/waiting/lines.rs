@@ -1,7 +1,7 @@
 //! Arm, sleep, and what is paid to others: wakes, notify, pass.
 
 use super::super::check::{Steps, Who};
-use super::{At, Bug, CELL, Kind, NOT_EMPTY, NOT_FULL, NOTIFY, PASS, State, Waiting};
+use super::{At, Bug, CELL, ENDING, Kind, NOT_EMPTY, NOT_FULL, NOTIFY, PASS, State, Waiting};
 
 impl Waiting {
     pub(super) fn wait_or_pay(&self, s: &State, k: usize, out: &mut Steps<State>) {
@@ -43,6 +43,12 @@ impl Waiting {
             At::Wake(line) => {
                 let all = self.bug == Bug::WakesAll || self.kind(k) == Kind::Closer;
                 return self.wake(s, line, all, Who::Process(k), "wake", out, |n| n.processes[k].settle());
+            }
+            At::EndingWake => {
+                let who = Who::Process(k);
+                return self.wake(s, NOT_EMPTY, true, who, "wake all, it may be the end", out, |n| {
+                    n.processes[k].settle();
+                });
             }
             At::CellWake => {
                 let next = |n: &mut State| match self.bug {
@@ -143,6 +149,17 @@ impl Waiting {
                 n.processes[k].todo &= !NOTIFY;
                 n.processes[k].settle();
                 "notify: the flag is not set"
+            }
+            _ if todo & ENDING != 0 && n.closed => {
+                n.bump(NOT_EMPTY);
+                n.processes[k].todo &= !ENDING;
+                n.processes[k].at = At::EndingWake;
+                "closed: seq += 1"
+            }
+            _ if todo & ENDING != 0 => {
+                n.processes[k].todo &= !ENDING;
+                n.processes[k].settle();
+                "not closed"
             }
             _ => self.pass(n, k),
         }
