@@ -39,7 +39,8 @@
 //! memory on purpose: see `SAFETY.md`.
 
 pub use ginnel_object::{
-    Error, ErrorKind, Json, Manager, Message, Object, Owner, OwnerState, Plain, Queue, Raw, Result,
+    Block, Blocks, Error, ErrorKind, Json, Manager, Message, Object, Owner, OwnerState, Plain, Queue, Raw,
+    Result, Shared,
 };
 
 /// The one error, and the enums that give a value back.
@@ -81,6 +82,20 @@ pub mod mpsc {
         RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
     };
     pub use ginnel_object::mpsc::{BATCH, Options, Receiver, Sender, channel, receiver, sender};
+}
+
+/// Many senders, one receiver: a lane for each sender, messages of any length.
+pub mod mpsc {
+    pub use ginnel_object::error::{
+        RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    };
+    pub use ginnel_object::mpsc::{BATCH, Options, Receiver, Sender, channel, receiver, sender};
+}
+
+/// Large buffers that travel by reference.
+pub mod blocks {
+    pub use ginnel_object::blocks::{Block, BlockMut, Blocks, Options, Stats};
+    pub use ginnel_object::shared::{Init, Shared};
 }
 
 /// Locks between processes.

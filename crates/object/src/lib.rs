@@ -8,6 +8,7 @@
 //! (what a death means for each kind), `words` (pages as words).
 
 pub mod blocks;
+pub mod broadcast;
 pub mod error;
 pub mod manager;
 pub mod message;

@@ -15,7 +15,15 @@ use crate::words;
 
 /// Closes the channel in `entry` if nobody is left on `side`. The caller keeps the object alive.
 pub(crate) fn close_if_empty(segment: &Segment, index: u32, entry: &Entry, side: Side) {
-    if entry.tag.load(Relaxed) != tag::CHANNEL || !life::side_is_empty(segment, index, entry, side) {
+    let tag = entry.tag.load(Relaxed);
+    if !matches!(tag, tag::CHANNEL | tag::BROADCAST) || !life::side_is_empty(segment, index, entry, side) {
+        return;
+    }
+    if tag == tag::BROADCAST {
+        // Receivers are on no side: without them a broadcast channel stays open.
+        if let (Side::Sender, Some(words)) = (side, words::broadcast_of(segment, entry)) {
+            words.close();
+        }
         return;
     }
     let bit = match side {

@@ -122,6 +122,12 @@ fn repair(segment: &Segment, index: u32, entry: &Entry, dead: ParticipantId) {
                 Mpsc::recover(control, lanes, dead);
             }
         }
+        tag::BROADCAST => {
+            if let Some(words) = words::broadcast_of(segment, entry) {
+                words.recover(dead);
+            }
+            sides::close_if_empty(segment, index, entry, Side::Sender);
+        }
         tag::CHANNEL => {
             sides::close_if_empty(segment, index, entry, Side::Sender);
             sides::close_if_empty(segment, index, entry, Side::Receiver);

@@ -15,6 +15,7 @@ use ginnel_layout::lane::LaneControl;
 use ginnel_layout::line::{LINE, PAGE};
 use ginnel_layout::mpsc::{LANES_AT, MpscControl};
 use ginnel_queue::blocks::{Pool, Shape as PoolShape};
+use ginnel_queue::broadcast::{Broadcast, Shape as BroadcastShape};
 use ginnel_queue::mpsc::{Mpsc, Shape as MpscShape};
 use ginnel_queue::ring::{Ring, Shape};
 use ginnel_segment::Segment;
@@ -61,6 +62,15 @@ impl ObjectRef {
         let base = self.base(bytes)?;
         // SAFETY: I1: the pages stay mapped and the object's own as long as the handle, which is kept beside the pool.
         unsafe { Pool::from_raw(base, bytes as u64) }.map_err(|_| self.corrupted("the geometry of the pool"))
+    }
+
+    /// The words of a broadcast channel, its geometry checked.
+    pub(crate) fn broadcast(&self) -> Result<Broadcast> {
+        let bytes = self.pages() as usize * PAGE;
+        let base = self.base(bytes)?;
+        // SAFETY: I1: the pages stay mapped and the object's own as long as the handle, which is kept beside the words.
+        unsafe { Broadcast::from_raw(base, bytes as u64) }
+            .map_err(|_| self.corrupted("the geometry of the channel"))
     }
 
     /// How many elements a shared value says it has.
@@ -115,6 +125,12 @@ fn mpsc_words(
 pub(crate) fn new_ring(base: NonNull<u8>, shape: &Shape) {
     // SAFETY: I4; the maker claimed pages for `shape.size()` bytes.
     unsafe { Ring::init(base, shape) }
+}
+
+/// Writes the words of a broadcast channel that is being made.
+pub(crate) fn new_broadcast(base: NonNull<u8>, shape: &BroadcastShape) {
+    // SAFETY: I3, I4; the maker claimed pages for `shape.size()` bytes, and fresh pages are zero.
+    unsafe { Broadcast::init(base, shape) }
 }
 
 /// Writes the first data of a mutex that is being made.
@@ -199,6 +215,15 @@ pub(crate) fn ring_of(segment: &Segment, entry: &Entry) -> Option<Ring> {
     let base = segment.page(entry.first_page.load(Relaxed), pages)?;
     // SAFETY: I2: the pages are mapped as long as the segment, and the ring is used under its borrow.
     unsafe { Ring::from_raw(base, u64::from(pages) * PAGE as u64) }.ok()
+}
+
+/// The words of the broadcast channel in an entry, for recovery (I2). `None`: the entry lies.
+pub(crate) fn broadcast_of(segment: &Segment, entry: &Entry) -> Option<Broadcast> {
+    use ginnel_layout::atomic::Ordering::Relaxed;
+    let pages = entry.pages.load(Relaxed);
+    let base = segment.page(entry.first_page.load(Relaxed), pages)?;
+    // SAFETY: I2: the pages are mapped as long as the segment, and the words are used under its borrow.
+    unsafe { Broadcast::from_raw(base, u64::from(pages) * PAGE as u64) }.ok()
 }
 
 /// The words of the mutex in an entry, for recovery (I2). `None`: the entry lies.

@@ -23,6 +23,9 @@
 //!           2  cells: LOAN(d) -> FREE; HELD(d) -> ORPHAN (policy Drop: FREE, counted)
 //!           3  redeliver = (x + 2) | bit, always
 //! is done   every slot is neither FULL nor READING, and then every cell neither HELD nor ORPHAN
+//! close     closed = 1. A producer looks at closed behind its claim; closed: slot = ABORT
+//! is over   (what a receiver must know before he says so) closed, and then every slot is FREE or ABORT, and
+//!           then every cell is FREE, LOAN or his own: nothing can come back to him
 //! in flight (position p) slot p is FULL(p) or READING(p); or then, some cell is HELD or ORPHAN with p
 //! ```
 //!
@@ -54,6 +57,7 @@
 //! What each mutation breaks stands at `Bug`.
 
 mod cases;
+mod close;
 mod consumer;
 mod recovery;
 mod watch;
@@ -91,7 +95,9 @@ struct Cell {
 enum At {
     #[default]
     Idle,
-    /// Producer, between claim and commit.
+    /// Producer, behind its claim, about to look at `closed`; in a broken one, before its claim.
+    Check,
+    /// Producer, about to commit.
     Write,
     /// Consumer: about to look at cell `i` for an ORPHAN.
     Orphans(u8),
@@ -114,6 +120,10 @@ enum At {
     Bump,
     /// Inside a broken nack, which has bumped and not yet stored ORPHAN.
     Orphan,
+    /// Has seen `closed`, about to look at word number `i`.
+    Over(u8),
+    /// Was told that it is over.
+    Told,
     Dead,
 }
 
@@ -174,6 +184,9 @@ struct State {
     processes: [Process; PROCESSES],
     recoverers: [Recoverer; RECOVERERS],
     watcher: Watcher,
+    closed: bool,
+    /// Somebody was told that it is over.
+    told: bool,
     kills: u8,
     /// Sets of positions.
     committed: u16,
@@ -232,6 +245,15 @@ enum Bug {
     WatchCellsFirst,
     WatchIgnoresReading,
     WatchIgnoresOrphan,
+    /// A producer looks at `closed` before its claim.
+    ClosedBeforeClaim,
+    /// A receiver looks at `closed` when he has found nothing, and not again.
+    ClosedAfterScan,
+    /// A receiver takes what others are doing for nothing.
+    OverIgnoresWriting,
+    OverIgnoresReading,
+    OverIgnoresHeld,
+    OverCellsFirst,
 }
 
 /// One configuration of the model.
@@ -254,6 +276,7 @@ struct Leases {
     /// Somebody gives leases back twice.
     careless: bool,
     watch: Watch,
+    closes: bool,
     policy: Policy,
     bug: Bug,
 }
@@ -321,6 +344,8 @@ impl Model for Leases {
             processes: [Process::default(); PROCESSES],
             recoverers: [Recoverer::default(); RECOVERERS],
             watcher: Watcher::default(),
+            closed: false,
+            told: false,
             kills: 0,
             committed: 0,
             delivered: 0,
@@ -336,7 +361,8 @@ impl Model for Leases {
                 self.start_recovery(s, k, out);
                 continue;
             }
-            if (process.at != At::Idle || process.kept != 0) && s.kills < self.kills {
+            let owns = !matches!(process.at, At::Idle | At::Told) || process.kept != 0;
+            if owns && s.kills < self.kills {
                 let mut n = *s;
                 n.kills += 1;
                 n.processes[k] = Process { at: At::Dead, sent: process.sent, ..Process::default() };
@@ -357,6 +383,7 @@ impl Model for Leases {
             self.repair(s, r, out);
         }
         self.watch(s, out);
+        self.close(s, out);
     }
 
     fn invariant(&self, s: &State) -> Result<(), String> {
@@ -364,11 +391,13 @@ impl Model for Leases {
     }
 
     fn goal(&self, s: &State) -> bool {
-        let idle = |p: &Process| p.at == At::Idle && p.kept == 0;
-        s.processes[..self.producers].iter().all(|p| p.sent == self.messages)
-            && s.processes.iter().all(idle)
+        let (producers, rest) = s.processes.split_at(self.producers);
+        let end = if self.closes { At::Told } else { At::Idle };
+        producers.iter().all(|p| p.at == At::Idle && p.sent == self.messages || p.at == At::Told)
+            && rest[..self.consumers].iter().all(|p| p.at == end && p.kept == 0)
+            && s.closed == self.closes
             && s.recoverers.iter().all(|r| r.dead == 0)
-            && s.slots[..self.capacity as usize].iter().all(|slot| slot.word == Word::Free)
+            && s.slots[..self.capacity as usize].iter().all(|slot| self.is_empty(slot))
             && s.cells.iter().all(|cell| cell.word == Lent::Free)
             && s.acked | s.dropped == s.committed
             && (self.policy == Policy::Drop || s.dropped == 0)
@@ -376,31 +405,50 @@ impl Model for Leases {
 }
 
 impl Leases {
+    fn is_empty(&self, slot: &Slot) -> bool {
+        slot.word == Word::Free || self.closes && slot.word == Word::Abort
+    }
+
     fn produce(&self, s: &State, k: usize, out: &mut Steps<State>) {
         let who = Who::Process(k);
-        let me = k as u8 + 1;
+        let sent = s.processes[k].sent;
+        let pos = s.processes[k].pos;
+        let early = self.bug == Bug::ClosedBeforeClaim;
+        let own = Slot { word: Word::Writing(k as u8 + 1), pos };
         let mut n = *s;
         match s.processes[k].at {
-            At::Idle if s.processes[k].sent < self.messages => {
+            At::Idle if sent < self.messages && early => {
+                n.processes[k].at = if s.closed { At::Told } else { At::Check };
+                out.add(who, "send: look at closed, too early", n);
+            }
+            At::Idle | At::Check if sent < self.messages && (s.processes[k].at == At::Idle || early) => {
                 let slot = n.slot(s.tail, self.capacity);
                 if *slot != (Slot { word: Word::Free, pos: s.tail }) {
                     return;
                 }
-                slot.word = Word::Writing(me);
+                slot.word = own.word;
                 n.tail += 1;
-                n.processes[k].at = At::Write;
+                n.processes[k].at = if self.closes && !early { At::Check } else { At::Write };
                 n.processes[k].pos = s.tail;
                 out.add(who, "send: CAS slot FREE -> WRITING(me)", n);
             }
+            At::Check if s.closed => {
+                n.slot(pos, self.capacity).word = Word::Abort;
+                n.processes[k] = Process { at: At::Told, sent, ..Process::default() };
+                out.add(who, "send: closed, slot = ABORT", n);
+            }
+            At::Check => {
+                n.processes[k].at = At::Write;
+                out.add(who, "send: not closed", n);
+            }
+            At::Write if *n.slot(pos, self.capacity) != own => {
+                out.violation(who, "send: commit", "the slot is not its own");
+            }
+            At::Write if s.told => out.violation(who, "send: commit", "somebody was told that it is over"),
             At::Write => {
-                let pos = s.processes[k].pos;
-                let slot = n.slot(pos, self.capacity);
-                if *slot != (Slot { word: Word::Writing(me), pos }) {
-                    return out.violation(who, "send: commit", "the slot is not its own");
-                }
-                slot.word = Word::Full;
+                n.slot(pos, self.capacity).word = Word::Full;
                 n.committed |= bit(pos);
-                n.processes[k] = Process { sent: s.processes[k].sent + 1, ..Process::default() };
+                n.processes[k] = Process { sent: sent + 1, ..Process::default() };
                 out.add(who, "send: COMMIT, slot = FULL", n);
             }
             _ => {}

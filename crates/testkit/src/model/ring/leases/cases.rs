@@ -19,6 +19,7 @@ const SMALL: Leases = Leases {
     keeps: false,
     careless: false,
     watch: Watch::Nothing,
+    closes: false,
     policy: Policy::Redeliver,
     bug: Bug::None,
 };
@@ -41,10 +42,18 @@ fn configurations(depth: Depth) -> Vec<Case> {
     add("leases and takes, 1 cell, 2 kills", Expect::Verified, Leases { cells: 1, ..both });
     add("leases kept, 1 consumer, 2 kills", Expect::Verified, Leases { keeps: true, consumers: 1, ..both });
     add("policy Drop, 2 kills", Expect::Verified, Leases { policy: Policy::Drop, ..both });
+    add("close, leases kept, 1 kill", Expect::Verified, Leases { keeps: true, kills: 1, ..CLOSE });
     if depth == Depth::Deep {
         add("leases kept, 2 kills", Expect::Verified, Leases { keeps: true, ..both });
     }
     cases
+}
+
+/// Two producers of one message each; somebody closes.
+const CLOSE: Leases = Leases { producers: 2, messages: 1, closes: true, ..SMALL };
+
+const fn closed(bug: Bug) -> Leases {
+    Leases { bug, ..CLOSE }
 }
 
 const fn quiet(bug: Bug) -> Leases {
@@ -63,6 +72,7 @@ const NAMED: Expect = Expect::Unsafe("a word still names it");
 const AFTER: Expect = Expect::Unsafe("acknowledged before");
 const TWICE: Expect = Expect::Unsafe("twice and is not flagged");
 const ANOTHER: Expect = Expect::Unsafe("it ends another lease");
+const COMES_BACK: Expect = Expect::Unsafe("may come back to it");
 const ON_ITS_WAY: Expect = Expect::Unsafe("still on its way");
 
 /// Each mistake in a configuration that is right without it, and shows it.
@@ -92,4 +102,10 @@ const MUTATIONS: &[(Expect, Leases)] = &[
     (ON_ITS_WAY, Leases { watch: Watch::InFlight, ..quiet(Bug::WatchCellsFirst) }),
     (ON_ITS_WAY, Leases { watch: Watch::Done, ..quiet(Bug::WatchIgnoresReading) }),
     (ON_ITS_WAY, Leases { watch: Watch::Done, ..quiet(Bug::WatchIgnoresOrphan) }),
+    (Expect::Unsafe("was told that it is over"), closed(Bug::ClosedBeforeClaim)),
+    (COMES_BACK, closed(Bug::ClosedAfterScan)),
+    (Expect::Unsafe("was told that it is over"), closed(Bug::OverIgnoresWriting)),
+    (COMES_BACK, closed(Bug::OverIgnoresReading)),
+    (COMES_BACK, closed(Bug::OverIgnoresHeld)),
+    (COMES_BACK, closed(Bug::OverCellsFirst)),
 ];

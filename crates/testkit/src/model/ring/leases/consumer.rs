@@ -15,7 +15,10 @@ impl Leases {
                 }
                 self.give_back_kept(s, k, out);
                 self.give_back_again(s, k, out);
+                self.ask_if_over(s, k, out);
             }
+            At::Over(i) => self.look_if_over(s, k, i, out),
+            At::Told => self.give_back_kept(s, k, out),
             At::Held | At::Seen | At::Read | At::Ack | At::Bump | At::Orphan => self.finish(s, k, out),
             At::Copy | At::Transfer | At::FreeSlot => self.transfer(s, k, out),
             _ => self.look(s, k, out),
