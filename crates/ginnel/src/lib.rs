@@ -84,14 +84,6 @@ pub mod mpsc {
     pub use ginnel_object::mpsc::{BATCH, Options, Receiver, Sender, channel, receiver, sender};
 }
 
-/// Many senders, one receiver: a lane for each sender, messages of any length.
-pub mod mpsc {
-    pub use ginnel_object::error::{
-        RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
-    };
-    pub use ginnel_object::mpsc::{BATCH, Options, Receiver, Sender, channel, receiver, sender};
-}
-
 /// Large buffers that travel by reference.
 pub mod blocks {
     pub use ginnel_object::blocks::{Block, BlockMut, Blocks, Options, Stats};

@@ -25,7 +25,7 @@
 //! What must hold: a message is sent at the true end of its lane (else it overwrites another or leaves a hole), and
 //! arrives once; again only if it is flagged. CLOSED is said only if there was a moment since the consumer began to
 //! look at which nobody had a lane, and everything sent before that moment had been received. At the end everything is
-//! received and CLOSED was said: nobody sleeps for ever.
+//! received, and CLOSED was said if the producers went: nobody sleeps for ever.
 //!
 //! What each mutation breaks stands at `Bug`.
 
@@ -244,15 +244,16 @@ struct Mpsc {
     kills: u8,
     /// How often the consumer may close and another take over.
     closes: u8,
+    /// Producers that have sent everything keep their lanes. Else they close, and that wakes the consumer once more.
+    stay: bool,
     bug: Bug,
 }
 
 impl State {
     /// `seq` goes up.
     fn bump(&mut self) {
-        use Receives::{Asleep, Dead, Out, Seq, Told};
         let consumer = &mut self.consumer;
-        consumer.moved |= !matches!(consumer.at, Asleep | Dead(_) | Out | Seq | Told);
+        consumer.moved |= consumer.at != Receives::Asleep && (consumer.armed || consumer.at == Receives::Arm);
     }
 
     fn wake(&mut self) {
@@ -312,11 +313,14 @@ impl Model for Mpsc {
     }
 
     fn goal(&self, s: &State) -> bool {
-        let done = |producer: &Producer| {
-            producer.at == Sends::Gone || (producer.at == Sends::Unborn && producer.left <= self.clones.min(1))
+        let done = |producer: &Producer| match producer.at {
+            Sends::Gone | Sends::Unborn => true,
+            Sends::Idle => self.stay && producer.left == 0,
+            _ => false,
         };
         let received = |lane: &Lane| lane.head == lane.sent && lane.given == lane.sent;
-        s.producers.iter().all(done) && s.lanes.iter().all(received) && s.consumer.at == Receives::Told
+        let told = self.stay || s.consumer.at == Receives::Told;
+        s.producers.iter().all(done) && s.lanes.iter().all(received) && told
     }
 }
 

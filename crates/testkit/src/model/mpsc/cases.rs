@@ -5,7 +5,7 @@ use super::{Bug, Mpsc};
 
 /// Two producers, a lane for each, one message each.
 const TWO: Mpsc =
-    Mpsc { lanes: 2, producers: 2, messages: 1, clones: 0, kills: 0, closes: 0, bug: Bug::None };
+    Mpsc { lanes: 2, producers: 2, messages: 1, clones: 0, kills: 0, closes: 0, stay: false, bug: Bug::None };
 
 /// Two producers that have to share a lane, one after the other.
 const SHARED: Mpsc = Mpsc { lanes: 1, ..TWO };
@@ -22,10 +22,12 @@ fn configurations(depth: Depth) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |what: &str, model| cases.push(Case::new("mpsc", what, Expect::Verified, depth, model));
     let clones = Mpsc { producers: 1, clones: 2, ..TWO };
-    add("2 producers x2, 2 lanes, no kill", Mpsc { messages: 2, ..TWO });
+    let one = Mpsc { producers: 1, messages: 2, kills: 2, closes: 1, ..TWO };
+    add("2 producers x2, 2 lanes, all stay, no kill", Mpsc { messages: 2, stay: true, ..TWO });
+    add("2 producers x1, 2 lanes, all stay, 1 kill", Mpsc { kills: 1, stay: true, ..TWO });
     add("2 producers x1, 2 lanes, 1 kill", Mpsc { kills: 1, ..TWO });
     add("2 producers x2, 1 lane, 2 kills", Mpsc { messages: 2, kills: 2, ..SHARED });
-    add("1 producer x2, 2 lanes, 2 kills, 1 close", Mpsc { producers: 1, messages: 2, kills: 2, closes: 1, ..TWO });
+    add("1 producer x2, 2 lanes, 2 kills, 1 close", one);
     add("1 producer and 2 clones, 2 lanes, no kill", clones);
     add("1 producer and 1 clone, 2 lanes, 1 kill", Mpsc { clones: 1, kills: 1, ..clones });
     if depth == Depth::Deep {
@@ -39,6 +41,10 @@ fn configurations(depth: Depth) -> Vec<Case> {
 
 const fn quiet(bug: Bug) -> Mpsc {
     Mpsc { bug, ..TWO }
+}
+
+const fn staying(bug: Bug) -> Mpsc {
+    Mpsc { bug, stay: true, ..TWO }
 }
 
 const fn killed(bug: Bug) -> Mpsc {
@@ -56,16 +62,16 @@ const TWICE: Expect = Expect::Unsafe("twice and is not flagged");
 /// Each mistake in a configuration that is right without it, and shows it.
 const MUTATIONS: &[(Expect, Mpsc)] = &[
     (END, Mpsc { bug: Bug::TakeAsEmpty, ..SHARED }),
-    (Expect::Stuck, quiet(Bug::PostToOwnLine)),
-    (Expect::Stuck, quiet(Bug::ArmAfterLook)),
-    (Expect::Stuck, quiet(Bug::LookAtOneLane)),
-    (Expect::Stuck, quiet(Bug::ClearAfterWake)),
-    (Expect::Stuck, killed(Bug::SilentRecovery)),
+    (Expect::Stuck, staying(Bug::PostToOwnLine)),
+    (Expect::Stuck, staying(Bug::ArmAfterLook)),
+    (Expect::Stuck, staying(Bug::LookAtOneLane)),
+    (Expect::Stuck, staying(Bug::ClearAfterWake)),
+    (Expect::Stuck, Mpsc { stay: true, ..killed(Bug::SilentRecovery) }),
     (Expect::Stuck, killed(Bug::RoleStaysHeld)),
     (Expect::Stuck, quiet(Bug::SilentClose)),
     (EARLY, cloned(Bug::OneCensus)),
     (EARLY, cloned(Bug::CensusBeforeTaking)),
-    (Expect::Stuck, Mpsc { messages: 2, ..quiet(Bug::CensusAfterCommit) }),
+    (EARLY, quiet(Bug::CensusAfterCommit)),
     (Expect::Unsafe("messages wait"), quiet(Bug::NoLastLook)),
     (TWICE, killed(Bug::NoFlag)),
     (TWICE, Mpsc { producers: 2, messages: 1, ..killed(Bug::FlagOneLane) }),

@@ -23,6 +23,7 @@ impl Mpsc {
         let mut n = *s;
         let me = &mut n.consumer;
         let what = match s.consumer.at {
+            Receives::Out if !s.role.is_free() => return,
             Receives::Out => {
                 me.after_death = s.role == Role::Dead;
                 me.at = Receives::ReadHead(0);
@@ -55,7 +56,8 @@ impl Mpsc {
                 "looks at a lane"
             }
             Receives::Disarm(lane) => {
-                (me.armed, me.at) = (false, Receives::Read(lane));
+                (me.armed, me.moved) = (false, false);
+                me.at = self.found_at(&State { consumer: *me, ..*s }, lane);
                 n.flag = false;
                 "flag = 0"
             }
@@ -113,12 +115,10 @@ impl Mpsc {
     fn check(&self, s: &State, found: &mut Found, out: &mut Steps<State>) {
         let mut n = *s;
         let me = &mut n.consumer;
-        let not_now = if self.bug == Bug::ArmAfterLook && !s.consumer.armed {
-            Receives::ArmLate
-        } else if s.consumer.armed {
-            Receives::Sleep
-        } else {
-            Receives::Seq
+        let not_now = match (s.consumer.armed, self.bug) {
+            (true, Bug::ArmAfterLook) => Receives::ArmLate,
+            (true, _) => Receives::Sleep,
+            (false, _) => Receives::Seq,
         };
         let behind = |lane: u8| {
             if lane + 1 < s.consumer.used { Receives::CheckRole(lane + 1) } else { Receives::CheckAgain }
@@ -152,8 +152,8 @@ impl Mpsc {
                 } else if !all_received {
                     out.violation(ME, "says CLOSED", "messages wait");
                 }
-                (me.at, me.armed) = (Receives::Told, false);
-                n.flag = false;
+                (me.at, me.armed, me.moved) = (Receives::Told, false, false);
+                n.flag = s.flag && !s.consumer.armed;
                 "says CLOSED"
             }
         };
@@ -167,7 +167,7 @@ impl Mpsc {
             Receives::Seq => {
                 (me.moved, me.at) = (false, Receives::Arm);
                 if self.bug == Bug::ArmAfterLook {
-                    me.at = Receives::Census;
+                    (me.armed, me.at) = (true, Receives::Census);
                 }
                 "loads seq"
             }
@@ -182,7 +182,7 @@ impl Mpsc {
                 "flag = 1, after the look"
             }
             Receives::Sleep if s.consumer.moved => {
-                (me.armed, me.at) = (false, Receives::Seq);
+                (me.armed, me.moved, me.at) = (false, false, Receives::Seq);
                 "cannot sleep: seq moved"
             }
             Receives::Sleep => {

@@ -5,14 +5,13 @@ use super::{Bug, Found, LANES, Mpsc, PRODUCERS, Producer, Repair, Role, Sends, S
 impl Mpsc {
     pub(super) fn kill_producer(&self, s: &State, k: usize, found: &mut Found) {
         use Sends::{Cloning, Dead, Gone, Out, Unborn};
-        let (who, is_at_work) = match s.producers[k].at {
-            Unborn | Out | Gone | Dead(Repair::NotBegun) => return,
-            Dead(_) => (Who::Recoverer(k), true),
-            // Nothing of it is in shared memory yet, or still.
-            Cloning(_) => return,
-            _ => (Who::Process(k), true),
+        let who = match s.producers[k].at {
+            // Those that have nothing in shared memory; and who clones dies before or after.
+            Unborn | Out | Gone | Cloning(_) | Dead(Repair::NotBegun) => return,
+            Dead(_) => Who::Recoverer(k),
+            _ => Who::Process(k),
         };
-        if is_at_work && s.kills < self.kills {
+        if s.kills < self.kills {
             let mut n = *s;
             n.kills += 1;
             n.producers[k].at = Dead(Repair::NotBegun);
@@ -27,8 +26,7 @@ impl Mpsc {
         let mut n = *s;
         let me = &mut n.producers[k];
         let what = match at {
-            Sends::Unborn | Sends::Gone => return,
-            Sends::Cloning(_) => return,
+            Sends::Unborn | Sends::Gone | Sends::Cloning(_) => return,
             Sends::Out => return self.take(s, k, found),
             Sends::Dead(repair) => return self.repair_producer(s, k, repair, found),
             Sends::CensusEarly => return self.take_late(s, k, found),
@@ -70,11 +68,8 @@ impl Mpsc {
                 "COMMIT"
             }
             Sends::LateCensus => {
-                // Mended only with the next message: that is the mistake.
                 me.at = Sends::StoreHint;
-                if me.left == 0 {
-                    n.raise_census(lane);
-                }
+                n.raise_census(lane);
                 "raises the census too late"
             }
             Sends::StoreHint => {
@@ -124,7 +119,7 @@ impl Mpsc {
         if left > 0 {
             n.producers[k].at = Sends::Commit;
             found.push((Who::Process(k), "writes a message", n));
-        } else {
+        } else if !self.stay {
             n.lanes[lane as usize].role = Role::Closed;
             n.producers[k].at = if self.bug == Bug::SilentClose { Sends::Gone } else { Sends::CloseBump };
             found.push((Who::Process(k), "role CLOSED", n));
