@@ -10,7 +10,7 @@
 //! byte 640  the slots, `slots * slot_size` bytes
 //!
 //! slot      word u64 | len u32 | kind u32 | payload, up to slot_size - 16 bytes
-//! word      {pos:48 | owner:13 | W:1 | state:2}    FREE(i)  WRITING(t,o)  FULL(t,flag)
+//! word      as in a ring ([`crate::ring::SlotWord`]): FREE(i), WRITING(t,o), FULL(t,mark); W is not used
 //! ```
 //!
 //! | field | written by | read by | after a crash |
@@ -29,14 +29,9 @@
 
 use crate::atomic::{AtomicU32, AtomicU64};
 use crate::line::Line;
-use crate::participant::{OWNER_BITS, ParticipantId};
+#[cfg(not(loom))]
+use crate::ring::SLOT_UNIT;
 use crate::wait::WaitLine;
-
-/// Bytes of a slot before its payload.
-pub const SLOT_HEAD: u64 = 16;
-
-/// A slot's size is a multiple of this.
-pub const SLOT_UNIT: u64 = 64;
 
 /// Bytes before the slots.
 pub const SLOTS_AT: u64 = 640;
@@ -88,97 +83,6 @@ pub struct BroadcastControl {
     pub sleepers: Line<[AtomicU64; 4]>,
 }
 
-/// States of a slot.
-pub mod state {
-    /// Never written.
-    pub const FREE: u64 = 0;
-    /// The owner fills it.
-    pub const WRITING: u64 = 1;
-    /// Whole; the owner field is a flag.
-    pub const FULL: u64 = 2;
-}
-
-/// Flags of a FULL slot, where other states have their owner.
-pub mod flag {
-    /// It holds a message.
-    pub const NORMAL: u64 = 0;
-    /// It holds none: its writer died, or found the channel closed.
-    pub const ABORT: u64 = 1;
-}
-
-const STATE_BITS: u32 = 2;
-const W: u64 = 1 << STATE_BITS;
-const OWNER_SHIFT: u32 = STATE_BITS + 1;
-const POSITION_SHIFT: u32 = OWNER_SHIFT + OWNER_BITS;
-const OWNER_MASK: u64 = (1 << OWNER_BITS) - 1;
-
-/// Bits of a position.
-pub const POSITION_MASK: u64 = u64::MAX >> POSITION_SHIFT;
-
-/// A slot's word, taken apart. W is not part of it: who compares words compares these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SlotWord {
-    /// Which message; see [`POSITION_MASK`].
-    pub position: u64,
-    /// The owner's bits, or one of [`flag`] in FULL.
-    pub owner: u64,
-    /// One of [`state`].
-    pub state: u64,
-}
-
-impl SlotWord {
-    /// Takes a word apart, without W.
-    #[must_use]
-    #[inline(always)]
-    pub const fn from_bits(word: u64) -> Self {
-        Self {
-            position: word >> POSITION_SHIFT,
-            owner: (word >> OWNER_SHIFT) & OWNER_MASK,
-            state: word & (W - 1),
-        }
-    }
-
-    /// The word, without W.
-    #[must_use]
-    #[inline(always)]
-    pub const fn bits(self) -> u64 {
-        (self.position << POSITION_SHIFT) | (self.owner << OWNER_SHIFT) | self.state
-    }
-
-    /// A slot that was never written.
-    #[must_use]
-    pub const fn free(index: u64) -> Self {
-        Self { position: index, owner: 0, state: state::FREE }
-    }
-
-    /// `me` fills the slot.
-    #[must_use]
-    #[inline(always)]
-    pub const fn writing(position: u64, me: ParticipantId) -> Self {
-        Self { position, owner: me.bits(), state: state::WRITING }
-    }
-
-    /// The slot is whole.
-    #[must_use]
-    #[inline(always)]
-    pub const fn full(position: u64, flag: u64) -> Self {
-        Self { position, owner: flag, state: state::FULL }
-    }
-
-    /// Who fills it. `None` in other states, and for a word that nobody of ours wrote.
-    #[must_use]
-    pub const fn writer(self) -> Option<ParticipantId> {
-        if self.state == state::WRITING { ParticipantId::from_bits(self.owner) } else { None }
-    }
-}
-
-/// How far `to` lies ahead of `from`; negative: behind. Positions wrap, so this is right up to 2^47.
-#[must_use]
-#[inline(always)]
-pub const fn ahead(from: u64, to: u64) -> i64 {
-    (to.wrapping_sub(from) << POSITION_SHIFT) as i64 >> POSITION_SHIFT
-}
-
 #[cfg(not(loom))]
 const _: () = {
     use core::mem::offset_of;
@@ -191,30 +95,5 @@ const _: () = {
     assert!(offset_of!(BroadcastControl, counters) == 384);
     assert!(offset_of!(BroadcastControl, sleepers) == 512);
     assert!(size_of::<BroadcastControl>() as u64 == SLOTS_AT);
-    assert!(POSITION_SHIFT == 16);
+    assert!(SLOTS_AT.is_multiple_of(SLOT_UNIT));
 };
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_survive_the_round_trip() {
-        let writer = ParticipantId::from_bits(8191).expect("the last id");
-        let word = SlotWord::writing(POSITION_MASK, writer);
-        assert_eq!(SlotWord::from_bits(word.bits()), word);
-        assert_eq!(word.writer(), Some(writer));
-        let full = SlotWord::full(7, flag::ABORT);
-        assert_eq!(SlotWord::from_bits(full.bits() | W), full, "W is no part of it");
-        assert_eq!(full.writer(), None);
-        assert_eq!(SlotWord::free(0).bits(), 0, "zeroed memory is a free first slot");
-    }
-
-    #[test]
-    fn positions_wrap() {
-        assert_eq!(ahead(POSITION_MASK, 2), 3);
-        assert_eq!(ahead(2, POSITION_MASK), -3);
-        assert_eq!(ahead(5, 5), 0);
-        assert_eq!(ahead(0, 1 << 46), 1 << 46);
-    }
-}

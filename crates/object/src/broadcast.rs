@@ -40,6 +40,10 @@ mod options;
 mod receiver;
 mod sender;
 
+use ginnel_layout::atomic::Ordering::Relaxed;
+use ginnel_layout::entry::Entry;
+use ginnel_layout::participant::PARTICIPANTS_MAX;
+use ginnel_layout::{Liveness, ParticipantId};
 use ginnel_queue::broadcast::{Broadcast, BroadcastError};
 
 pub use options::{Options, channel};
@@ -54,6 +58,12 @@ use crate::error::{Error, ErrorKind, Result};
 struct Channel {
     words: Broadcast,
     object: ObjectRef,
+}
+
+/// Who holds a sending end, the dead that nobody noticed yet among them.
+fn senders_of(entry: &Entry) -> impl Iterator<Item = ParticipantId> {
+    let bit = |index: u16| entry.senders[usize::from(index / 64)].load(Relaxed) >> (index % 64) & 1;
+    (0..PARTICIPANTS_MAX).filter(move |index| bit(*index) != 0).map(ParticipantId::from_index)
 }
 
 /// Why an operation did not happen.
@@ -88,6 +98,19 @@ impl Channel {
             Ok(Self { words, object })
         } else {
             Err(object.corrupted("the geometry of the channel"))
+        }
+    }
+
+    /// A wait gets long. Asks whether the one in the way lives; where nobody is, whether any sender does: the death of
+    /// the last one ends the channel, and perhaps nobody but us is left to notice.
+    #[cold]
+    fn ask(&self, in_the_way: Option<ParticipantId>) {
+        let segment = self.object.arena().segment();
+        let senders = segment.entry(self.object.index()).into_iter().flat_map(senders_of);
+        let all = in_the_way.is_none().then_some(senders).into_iter().flatten();
+        for id in in_the_way.into_iter().chain(all).filter(|id| *id != segment.me()) {
+            // True or false, the next look at the channel tells what came of it.
+            let _ = segment.is_dead(id);
         }
     }
 

@@ -15,11 +15,10 @@ use crate::words;
 /// Is the message that this carrier names committed and not yet acknowledged? For recovery, after the queues were
 /// swept.
 pub(crate) fn is_in_flight(segment: &Segment, carrier: Carrier) -> bool {
-    // A queue is not taken apart while a message of it carries something: its freer receives that first, and a
-    // received ticket or block no longer belongs to the dead.
     let Some(entry) = segment.entry(u32::from(carrier.entry)) else { return false };
     let is_queue = matches!(entry.tag.load(Relaxed), tag::QUEUE | tag::CHANNEL);
-    if life::state(entry).st != st::LIVE || !is_queue {
+    // While a queue is taken apart its messages are still on their way: to its freer, who receives what they carry.
+    if !matches!(life::state(entry).st, st::LIVE | st::FREEING) || !is_queue {
         return false;
     }
     words::ring_of(segment, entry).is_some_and(|ring| ring.in_flight(carrier.position))

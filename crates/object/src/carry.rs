@@ -11,6 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use ginnel_layout::ParticipantId;
 use ginnel_layout::entry::{Carrier, Ticket};
 use ginnel_queue::blocks::{BlockId, Pool};
 use ginnel_segment::Segment;
@@ -82,17 +83,7 @@ pub(crate) fn discard(
     letter: Option<([u8; PARCEL], usize)>,
     acknowledge: impl FnOnce(),
 ) {
-    let mut table = table.to_vec();
-    if let Some((parcel, count)) = letter {
-        if let Some(Parcel::Ticket { ticket, .. }) = Parcel::from_bytes(parcel) {
-            // The ticket keeps the bytes alive, whoever owns it.
-            let entry = life::entry_of_ticket(segment, ticket);
-            let tail =
-                entry.and_then(|entry| shared::tail_of(segment, entry, count.min(PARCELS_MAX) * PARCEL));
-            table.extend(tail.unwrap_or_default());
-        }
-        table.extend(parcel);
-    }
+    let table = whole_table(segment, table, letter);
     let mut tickets: Vec<Option<(u32, Ticket)>> = Vec::new();
     let mut blocks: Vec<(Pool, BlockId)> = Vec::new();
     for bytes in table.as_slice().as_chunks::<PARCEL>().0 {
@@ -121,6 +112,50 @@ pub(crate) fn discard(
     for (ticket, _) in tickets.into_iter().flatten() {
         life::unpin(segment, ticket);
     }
+}
+
+/// What a message carries that is dropped with its dead consumer. Blocks are freed: a generation later they are nobody
+/// else's to free again. Tickets have none of their own, so they only become the dead one's. May be repeated.
+pub(crate) fn lose(
+    segment: &Segment,
+    table: &[u8],
+    letter: Option<([u8; PARCEL], usize)>,
+    dead: ParticipantId,
+) {
+    let table = whole_table(segment, table, letter);
+    let parcels: Vec<_> =
+        table.as_chunks::<PARCEL>().0.iter().map(|bytes| Parcel::from_bytes(*bytes)).collect();
+    for parcel in &parcels {
+        if let Some(Parcel::Block { pool, id }) = parcel
+            && let Some(Some(Parcel::Ticket { ticket, .. })) = parcels.get(usize::from(*pool))
+            && let Some(pool) =
+                life::entry_of_ticket(segment, *ticket).and_then(|entry| words::pool_of(segment, entry))
+            && pool.receive(segment.me(), *id).is_ok()
+        {
+            pool.release(segment.me(), *id);
+        }
+    }
+    for parcel in parcels.into_iter().flatten() {
+        if let Parcel::Ticket { ticket, generation } = parcel {
+            life::receive_as(segment, ticket, generation, dead);
+        }
+    }
+}
+
+/// The table of a message, with what stands beside the bytes of a long one, and last the parcel of those.
+fn whole_table(segment: &Segment, table: &[u8], letter: Option<([u8; PARCEL], usize)>) -> Vec<u8> {
+    let mut table = table.to_vec();
+    if let Some((parcel, count)) = letter {
+        if let Some(Parcel::Ticket { ticket, .. }) = Parcel::from_bytes(parcel) {
+            // The ticket keeps the bytes alive, whoever owns it.
+            let entry = life::entry_of_ticket(segment, ticket);
+            let tail =
+                entry.and_then(|entry| shared::tail_of(segment, entry, count.min(PARCELS_MAX) * PARCEL));
+            table.extend(tail.unwrap_or_default());
+        }
+        table.extend(parcel);
+    }
+    table
 }
 
 /// The parcels of a message that is being made. Dropped before the commit, it takes them back.

@@ -56,6 +56,7 @@ use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use ginnel_layout::atomic::{AtomicU64, fence};
 use ginnel_layout::entry::{Carrier, Entry, EntryState, ONE_VERSION, Side, TICKETS, Ticket, st};
+use ginnel_layout::participant::PARTICIPANTS_MAX;
 use ginnel_segment::Segment;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -155,6 +156,19 @@ pub(crate) fn side_is_empty(segment: &Segment, index: u32, entry: &Entry, side: 
     false
 }
 
+/// Who is on that side, or has an end of it in transit.
+pub(crate) fn on_side(segment: &Segment, index: u32, entry: &Entry, side: Side) -> Vec<ParticipantId> {
+    let bits = side_bits(entry, side).map_or(&[][..], |bits| bits);
+    let is_set =
+        |id: u16| bits.get(usize::from(id / 64)).is_some_and(|word| word.load(Acquire) >> (id % 64) & 1 != 0); // E2
+    let holders = (0..PARTICIPANTS_MAX).filter(|id| is_set(*id)).map(ParticipantId::from_index);
+    let in_transit = tickets(segment).filter_map(|(_, word)| {
+        let ticket = Ticket::from_bits(word.load(Acquire)); // E2
+        ticket.owner.filter(|_| u32::from(ticket.entry) == index && ticket.side == side)
+    });
+    holders.chain(in_transit).collect()
+}
+
 fn side_bits(entry: &Entry, side: Side) -> Option<&[AtomicU64; 4]> {
     match side {
         Side::Neither => None,
@@ -242,10 +256,20 @@ pub(crate) fn set_carrier(segment: &Segment, ticket: u32, carrier: Carrier) {
 /// RECEIVE: makes a ticket ours. The message that carried it may be acknowledged after this, not before (I6).
 /// `None`: it names nothing, so the message was not written by a correct peer.
 pub(crate) fn receive(segment: &Segment, ticket: u32, generation: u32) -> Option<Ticket> {
+    receive_as(segment, ticket, generation, segment.me())
+}
+
+/// [`receive`] in the name of `whom`: ourselves, or a dead participant whose lock we hold.
+pub(crate) fn receive_as(
+    segment: &Segment,
+    ticket: u32,
+    generation: u32,
+    whom: ParticipantId,
+) -> Option<Ticket> {
     let word = segment.ticket(ticket as usize)?;
     let there = Ticket::from_bits(word.load(Acquire)); // E5
     there.owner.filter(|_| there.generation == generation)?;
-    let mine = Ticket { owner: Some(segment.me()), ..there };
+    let mine = Ticket { owner: Some(whom), ..there };
     word.compare_exchange(there.bits(), mine.bits(), AcqRel, Relaxed).ok()?; // E5
     Some(mine)
 }

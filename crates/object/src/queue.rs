@@ -34,7 +34,7 @@ use crate::sweep::tag;
 
 use self::core::{Core, Patience, Stopped};
 
-pub(crate) use contents::discard_all;
+pub(crate) use contents::{discard_all, lose};
 pub use lease::Lease;
 pub use options::{OnConsumerDeath, Options};
 pub use receiver::Receiver;

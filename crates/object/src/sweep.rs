@@ -13,6 +13,7 @@ use ginnel_sync::mutex;
 
 use crate::carrier;
 use crate::life;
+use crate::queue;
 use crate::sides;
 use crate::words;
 
@@ -79,11 +80,14 @@ impl Sweep for Objects {
     }
 }
 
-/// The living objects that the dead one held. They stay alive as long as its bit is set (`life`, I4).
+/// The objects that the dead one held or was taking apart. They stay as they are as long as its bit is set, or as its
+/// name stands in their state (`life`, I1, I4).
 fn held_by(segment: &Segment, dead: ParticipantId) -> impl Iterator<Item = (u32, &Entry)> {
-    segment
-        .entries()
-        .filter(move |(_, entry)| life::state(entry).st == st::LIVE && life::is_held_by(entry, dead))
+    segment.entries().filter(move |(_, entry)| {
+        let state = life::state(entry);
+        let its_to_free = state.st == st::FREEING && state.owner == Some(dead);
+        its_to_free || (state.st == st::LIVE && life::is_held_by(entry, dead))
+    })
 }
 
 /// Objects that carry messages with handles and blocks in them.
@@ -91,7 +95,7 @@ fn repair_carrier(segment: &Segment, entry: &Entry, dead: ParticipantId) {
     if let tag::QUEUE | tag::CHANNEL = entry.tag.load(Relaxed)
         && let Some(ring) = words::ring_of(segment, entry)
     {
-        ring.recover(dead);
+        ring.recover_with(dead, &mut |lost| queue::lose(segment, lost, dead));
     }
 }
 

@@ -201,7 +201,17 @@ fn broadcast_entry() {
             let (manager, ready) = opened(&arguments);
             let sender: Sender<Numbered> = manager.get("ticks").expect("opened").expect("there");
             ready.set(0, 1);
-            (0..).for_each(|number| sender.send(numbered(1, number)).expect("open"));
+            for number in 0.. {
+                sender.send(numbered(1, number)).expect("open");
+            }
+        }
+        "quiet" => {
+            let (manager, ready) = opened(&arguments);
+            let _sender: Sender<Numbered> = manager.get("ticks").expect("opened").expect("there");
+            ready.set(0, 1);
+            loop {
+                std::thread::park();
+            }
         }
         "receiver" => {
             let (manager, ready) = opened(&arguments);
@@ -258,23 +268,27 @@ fn killed_senders_and_receivers_cost_nobody_anything() {
             }
         }
     }
-    // No receiver knows of the other sender any more: the last one ends it.
-    assert!(manager.remove("ticks").expect("no lock"));
-    let mut last = start_last(&manager, &name);
-    drop(sender);
-    dog.waits_for("the end");
-    assert_eq!(last.kill().expect("killed"), Exit::KILLED);
-    manager.recover().expect("ours");
-    while receiver.next().expect("whole").is_some() {}
-    drop(receiver);
-    assert_eq!(manager.size(), 0, "nothing is left of it");
     Manager::unlink(&name).expect("ours");
 }
 
-/// A sender that takes the channel under a name which is removed at once: only the process keeps it open.
-fn start_last(manager: &Manager, name: &str) -> Child {
-    let _kept: Sender<Numbered> = Options::new().capacity(4).sender(manager, "ticks").expect("made");
-    let child = start("sender", name);
+/// Nobody is in the middle of anything, and nobody but the waiting receiver is left to notice.
+#[test]
+fn a_waiting_receiver_is_told_that_the_last_sender_died() {
+    let dog = Watchdog::new("a_waiting_receiver_is_told_that_the_last_sender_died", LIMIT);
+    let name = format!("broadcast-last-{}", std::process::id());
+    let options = manager::Options::new().limit(1 << 20).participants(8).objects(8);
+    let manager = Manager::open_or_create_with(&name, options).expect("a fresh name");
+    let mut receiver: Receiver<Numbered> = Options::new().receiver(&manager, "ticks").expect("made");
+    let mut child = start("quiet", &name);
     assert!(manager.remove("ticks").expect("no lock"));
-    child
+    assert!(
+        matches!(receiver.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout)),
+        "the child keeps it open"
+    );
+    assert_eq!(child.kill().expect("killed"), Exit::KILLED);
+    dog.waits_for("the end");
+    assert!(receiver.next().expect("whole").is_none());
+    drop(receiver);
+    assert_eq!(manager.size(), 0, "nothing is left of it");
+    Manager::unlink(&name).expect("ours");
 }

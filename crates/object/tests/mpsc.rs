@@ -10,7 +10,7 @@ use ginnel_object::error::{
 use ginnel_object::manager::Options as ManagerOptions;
 use ginnel_object::mpsc::{self, BATCH, Options, Receiver, Sender};
 use ginnel_object::spsc::Wait;
-use ginnel_object::{ErrorKind, Manager, Raw};
+use ginnel_object::{ErrorKind, Manager, Queue, Raw};
 
 fn manager() -> Manager {
     Manager::with(ManagerOptions::new().limit(16 << 20).objects(16).participants(4)).expect("a small manager")
@@ -249,6 +249,20 @@ fn what_does_not_fit_or_decode_is_an_error_of_that_message_only() {
     assert_eq!(inbox.recv().expect("the next one is whole"), "yes");
     let mismatch = mpsc::sender::<Raw<u32>>(&manager, "inbox").expect_err("of another kind");
     assert!(mismatch.is_mismatch(), "{mismatch}");
+}
+
+#[test]
+fn a_handle_cannot_travel_in_a_message() {
+    let queue = Queue::<u32>::bounded(4).expect("room");
+    let (mut sender, mut inbox) = mpsc::channel::<(u32, Queue<u32>)>(4).expect("a channel");
+    match sender.send((7, queue)) {
+        Err(SendError::Failed((7, queue), error)) => {
+            assert_eq!(error.kind(), ErrorKind::Encode, "{error}");
+            queue.send(1).expect("it came back whole");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(inbox.try_recv(), Err(TryRecvError::Empty)));
 }
 
 #[test]

@@ -141,6 +141,7 @@ pub struct Pool {
     control: NonNull<BlocksControl>,
     records: NonNull<BlockRecord>,
     /// Where the bytes of block 0 begin.
+    #[cfg(not(loom))]
     bytes: NonNull<u8>,
     shape: Shape,
 }
@@ -205,7 +206,7 @@ mod borrowed {
         pub fn from_words(control: &'static BlocksControl, records: &'static [BlockRecord]) -> Self {
             let shape = Shape { count: records.len() as u64, size: 1 };
             let first = NonNull::from(records).cast();
-            Self { control: NonNull::from(control), records: first, bytes: NonNull::dangling(), shape }
+            Self { control: NonNull::from(control), records: first, shape }
         }
 
         pub(super) fn control(&self) -> &BlocksControl {
@@ -438,7 +439,10 @@ mod tests {
             let shape = Shape::new(count, size).expect("possible");
             let page = PAGE as u64;
             assert!(shape.bytes_at() >= RECORDS_AT + count * RECORD_SIZE, "{shape:?}");
-            assert!(shape.bytes_at().is_multiple_of(page) && shape.stride().is_multiple_of(page), "{shape:?}");
+            assert!(
+                shape.bytes_at().is_multiple_of(page) && shape.stride().is_multiple_of(page),
+                "{shape:?}"
+            );
             assert!(shape.stride() >= size && shape.total() == shape.bytes_at() + count * shape.stride());
         }
     }

@@ -58,22 +58,19 @@
 //! of a stream faster than they are miss messages, and never wait for it. Source: a sequence lock for each slot;
 //! attributed claims and their recovery are our own, modelled in testkit (`broadcast`).
 
+mod attach;
 mod memory;
 mod reader;
 mod waiting;
 
-#[cfg(not(loom))]
-use core::ptr::NonNull;
-
 use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use ginnel_layout::atomic::fence;
-use ginnel_layout::broadcast::{
-    BroadcastControl, POSITION_MASK, SIZE_MAX, SLOT_HEAD, SLOT_UNIT, SLOTS_AT, SlotWord, ahead, flag, state,
-};
-use ginnel_layout::lane::wait_mode;
+use ginnel_layout::broadcast::{BroadcastControl, SIZE_MAX, SLOTS_AT};
+use ginnel_layout::ring::{POSITION_MAX, SLOT_PAYLOAD_AT, SLOT_UNIT, SlotWord, after, distance};
 use ginnel_layout::{Liveness, ParticipantId};
 use ginnel_sync::{Deadline, Mode, Waiter};
 
+pub use attach::View;
 pub use reader::{Message, Reader};
 
 use memory::Memory;
@@ -123,7 +120,7 @@ impl Shape {
     /// no slot.
     #[must_use]
     pub fn new(capacity: u64, payload: u64, mode: Mode) -> Option<Self> {
-        let slot_size = payload.checked_add(SLOT_HEAD)?.checked_next_multiple_of(SLOT_UNIT)?;
+        let slot_size = payload.checked_add(SLOT_PAYLOAD_AT)?.checked_next_multiple_of(SLOT_UNIT)?;
         let shape = Self { capacity: capacity.checked_next_power_of_two()?, slot_size, mode };
         (capacity > 0 && shape.is_valid()).then_some(shape)
     }
@@ -140,7 +137,7 @@ impl Shape {
     #[must_use]
     #[inline(always)]
     pub const fn payload_max(&self) -> u64 {
-        self.slot_size - SLOT_HEAD
+        self.slot_size - SLOT_PAYLOAD_AT
     }
 
     /// Bytes of the whole channel.
@@ -176,139 +173,7 @@ pub struct Broadcast {
     shape: Shape,
 }
 
-/// A broadcast channel in memory that this process may only read.
-#[derive(Debug, Clone, Copy)]
-pub struct View(Broadcast);
-
-#[cfg(not(loom))]
-#[allow(unsafe_code, reason = "the promises are the callers'")]
-mod borrowed {
-    //! Making a channel of bytes. I5: `base` and the bytes after it are as `Memory`'s I1 asks (the contracts below).
-    use super::{
-        Broadcast, BroadcastControl, BroadcastError, Memory, NonNull, Relaxed, SLOTS_AT, Shape, View,
-    };
-
-    impl Broadcast {
-        /// Writes a new channel at `base`; its bytes are zero before.
-        ///
-        /// # Safety
-        /// `base` is aligned to 128 bytes, [`Shape::size`] bytes from it are mapped, writable and nobody else's yet.
-        pub unsafe fn init(base: NonNull<u8>, shape: &Shape) {
-            // SAFETY: I5, by the contract.
-            let memory = unsafe { Memory::from_raw(base, shape.capacity, shape.slot_size) };
-            Self { memory, shape: *shape }.write_new();
-        }
-
-        /// The channel at `base`, in an object of `bytes` bytes.
-        ///
-        /// # Errors
-        /// `Corrupted` when no creator writes such a geometry, or when it does not fit the object.
-        ///
-        /// # Safety
-        /// `base` is aligned to 128 bytes, `bytes` bytes from it are mapped and writable as long as the channel or
-        /// a reader of it is used, and they are accessed as atomics only.
-        pub unsafe fn from_raw(base: NonNull<u8>, bytes: u64) -> Result<Self, BroadcastError> {
-            if bytes < SLOTS_AT {
-                return Err(BroadcastError::Corrupted);
-            }
-            // SAFETY: I5, by the contract: the control is inside.
-            let control = unsafe { base.cast::<BroadcastControl>().as_ref() };
-            let shape = Shape::of(control).filter(|shape| shape.size() <= bytes);
-            let shape = shape.ok_or(BroadcastError::Corrupted)?;
-            // SAFETY: I5, by the contract: the slots are inside as well, which was just checked.
-            let memory = unsafe { Memory::from_raw(base, shape.capacity, shape.slot_size) };
-            Ok(Self { memory, shape })
-        }
-    }
-
-    impl View {
-        /// The channel at `base`, in `bytes` bytes that may be mapped read-only.
-        ///
-        /// # Errors
-        /// As [`Broadcast::from_raw`].
-        ///
-        /// # Safety
-        /// As [`Broadcast::from_raw`], but that the memory need not be writable.
-        pub unsafe fn from_raw(base: NonNull<u8>, bytes: u64) -> Result<Self, BroadcastError> {
-            // SAFETY: the contract; nothing reachable through a view stores.
-            unsafe { Broadcast::from_raw(base, bytes) }.map(Self)
-        }
-    }
-
-    impl Shape {
-        /// Reads the geometry, once, and checks it.
-        fn of(control: &BroadcastControl) -> Option<Self> {
-            let g = &control.geometry;
-            let mode = super::mode_of(g.wait.load(Relaxed))?;
-            let shape = Self { capacity: g.slots.load(Relaxed), slot_size: g.slot_size.load(Relaxed), mode };
-            shape.is_valid().then_some(shape)
-        }
-    }
-}
-
-#[cfg(not(loom))]
-fn mode_of(wait: u32) -> Option<Mode> {
-    match wait {
-        wait_mode::ADAPTIVE => Some(Mode::Adaptive),
-        wait_mode::SPIN => Some(Mode::Spin),
-        wait_mode::SLEEP => Some(Mode::Sleep),
-        _ => None,
-    }
-}
-
-#[cfg(loom)]
 impl Broadcast {
-    /// A new channel on the heap, for models.
-    pub fn from_words(
-        control: &'static BroadcastControl,
-        words: &'static [ginnel_layout::atomic::AtomicU64],
-        shape: Shape,
-    ) -> Self {
-        let memory = Memory::from_words(control, words, shape.capacity, shape.slot_size);
-        let channel = Self { memory, shape };
-        channel.write_new();
-        channel
-    }
-
-    /// The same memory, to read only.
-    pub fn view(self) -> View {
-        View(self)
-    }
-}
-
-impl View {
-    /// What was agreed.
-    #[must_use]
-    pub const fn shape(&self) -> &Shape {
-        &self.0.shape
-    }
-
-    /// A reader that gets what is sent from now on. It stores nothing, so nobody can see that it sleeps: unless
-    /// somebody else does, it looks again after a millisecond, and after up to 50 when nothing came for long.
-    ///
-    /// # Errors
-    /// `Corrupted`.
-    pub fn reader(&self) -> Result<Reader, BroadcastError> {
-        Ok(Reader::new(self.0, None, self.0.end()?))
-    }
-}
-
-impl Broadcast {
-    fn write_new(&self) {
-        let g = &self.control().geometry;
-        g.slots.store(self.shape.capacity, Relaxed);
-        g.slot_size.store(self.shape.slot_size, Relaxed);
-        let wait = match self.shape.mode {
-            Mode::Adaptive => wait_mode::ADAPTIVE,
-            Mode::Spin => wait_mode::SPIN,
-            Mode::Sleep => wait_mode::SLEEP,
-        };
-        g.wait.store(wait, Relaxed);
-        for index in 0..self.shape.capacity {
-            self.memory.word(index).store(SlotWord::free(index).bits(), Relaxed);
-        }
-    }
-
     #[inline(always)]
     fn control(&self) -> &BroadcastControl {
         self.memory.control()
@@ -357,7 +222,7 @@ impl Broadcast {
         self.check_len(bytes)?;
         let position = match self.claim(me) {
             Err(BroadcastError::WouldBlock | BroadcastError::Busy(_)) => {
-                self.wait_for(waiter, Some(me), deadline, liveness, || self.claim(me))?
+                self.wait_for(waiter, Some(me), deadline, ask(liveness), || self.claim(me))?
             }
             result => result?,
         };
@@ -379,7 +244,7 @@ impl Broadcast {
         if control.geometry.closed.load(Relaxed) != 0 {
             return Err(BroadcastError::Closed);
         }
-        let mut position = control.tail.load(Acquire) & POSITION_MASK; // E3
+        let mut position = control.tail.load(Acquire) & POSITION_MAX; // E3
         for _ in 0..self.shape.budget() {
             let word = self.memory.word(position);
             let seen = word.load(Acquire); // E1, E3
@@ -388,7 +253,7 @@ impl Broadcast {
                 Slot::Held(owner) => return Err(BroadcastError::Busy(owner)),
                 Slot::Nonsense => return Err(BroadcastError::Corrupted),
                 Slot::Open => {
-                    let mine = SlotWord::writing(position, me).bits();
+                    let mine = SlotWord::writing(position, me).0;
                     // The CLAIM. E1, E3, E4
                     if word.compare_exchange(seen, mine, SeqCst, Relaxed).is_ok() {
                         return self.claimed(position);
@@ -403,9 +268,9 @@ impl Broadcast {
     #[inline(always)]
     fn claimed(&self, position: u64) -> Result<u64, BroadcastError> {
         let control = self.control();
-        let next = (position + 1) & POSITION_MASK;
+        let next = after(position, 1);
         // Checked and stored in two steps: while this claim stands, nobody is more than a ring further (I2).
-        if ahead(control.tail.load(Relaxed), next) > 0 {
+        if distance(control.tail.load(Relaxed) & POSITION_MAX, next) > 0 {
             control.tail.store(next, Release); // E3
         }
         // Loom takes SeqCst accesses for AcqRel ones. E4
@@ -420,7 +285,7 @@ impl Broadcast {
 
     #[cold]
     fn refuse(&self, position: u64) -> Result<u64, BroadcastError> {
-        self.memory.word(position).store(SlotWord::full(position, flag::ABORT).bits(), Release); // E1
+        self.memory.word(position).store(SlotWord::full(position, SlotWord::ABORT).0, Release); // E1
         self.control().counters.refused.fetch_add(1, Relaxed);
         self.post();
         Err(BroadcastError::Closed)
@@ -432,22 +297,22 @@ impl Broadcast {
         fence(Release); // E2
         self.memory.write(position, kind, bytes);
         // The COMMIT.
-        self.memory.word(position).store(SlotWord::full(position, flag::NORMAL).bits(), Release); // E1
+        self.memory.word(position).store(SlotWord::full(position, SlotWord::NORMAL).0, Release); // E1
         self.post();
     }
 
     /// What the word of the slot of `position` says to somebody who looks for the end.
     #[inline(always)]
     fn judge(&self, word: u64, position: u64) -> Slot {
-        let word = SlotWord::from_bits(word);
-        let distance = ahead(position, word.position);
+        let word = SlotWord(word);
+        let ahead = distance(position, word.position());
         let capacity = self.shape.capacity as i64;
-        match word.state {
-            state::FREE if distance == 0 => Slot::Open,
-            state::FULL if distance == -capacity => Slot::Open,
-            state::WRITING if distance == -capacity => word.writer().map_or(Slot::Nonsense, Slot::Held),
-            state::FULL | state::WRITING if distance >= 0 && distance & (capacity - 1) == 0 => {
-                Slot::Past((word.position + 1) & POSITION_MASK)
+        match word.st() {
+            SlotWord::FREE if ahead == 0 => Slot::Open,
+            SlotWord::FULL if ahead == -capacity => Slot::Open,
+            SlotWord::WRITING if ahead == -capacity => word.owner().map_or(Slot::Nonsense, Slot::Held),
+            SlotWord::FULL | SlotWord::WRITING if ahead >= 0 && ahead & (capacity - 1) == 0 => {
+                Slot::Past(after(word.position(), 1))
             }
             _ => Slot::Nonsense,
         }
@@ -455,7 +320,7 @@ impl Broadcast {
 
     /// The first position that is not claimed. Beside fast writers: one that was claimed after the call began.
     fn end(&self) -> Result<u64, BroadcastError> {
-        let mut position = self.control().tail.load(Relaxed) & POSITION_MASK;
+        let mut position = self.control().tail.load(Relaxed) & POSITION_MAX;
         fence(Acquire); // E3
         for _ in 0..self.shape.budget() {
             match self.judge(self.look(position), position) {
@@ -496,9 +361,9 @@ impl Broadcast {
         for index in 0..self.shape.capacity {
             let word = self.memory.word(index);
             let seen = word.load(Acquire); // E1
-            let slot = SlotWord::from_bits(seen);
-            if slot.writer() == Some(dead) {
-                let aborted = SlotWord::full(slot.position, flag::ABORT).bits();
+            let slot = SlotWord(seen);
+            if slot.st() == SlotWord::WRITING && slot.owner() == Some(dead) {
+                let aborted = SlotWord::full(slot.position(), SlotWord::ABORT).0;
                 // I3: only we may change it; the comparison guards against a broken peer. E1
                 if word.compare_exchange(seen, aborted, AcqRel, Relaxed).is_ok() {
                     counters.aborted.fetch_add(1, Relaxed);
@@ -515,15 +380,27 @@ impl Broadcast {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let control = self.control();
-        let words = (0..self.shape.capacity).map(|index| SlotWord::from_bits(self.look(index)));
+        let words = (0..self.shape.capacity).map(|index| SlotWord(self.look(index)));
         Stats {
             sent: self.end().unwrap_or_default(),
             closed: self.is_closed(),
-            writers: words.filter_map(SlotWord::writer).collect(),
+            writers: words
+                .filter(|word| word.st() == SlotWord::WRITING)
+                .filter_map(SlotWord::owner)
+                .collect(),
             sleepers: core::array::from_fn(|i| control.sleepers[i].load(Relaxed)),
             aborted: control.counters.aborted.load(Relaxed),
             refused: control.counters.refused.load(Relaxed),
             recoveries: control.counters.recoveries.load(Relaxed),
+        }
+    }
+}
+
+/// Asks whether the one in the way lives. True or false, the next look at the slot tells what came of it.
+fn ask(liveness: &impl Liveness) -> impl FnMut(Option<ParticipantId>) {
+    |owner| {
+        if let Some(owner) = owner {
+            let _ = liveness.is_dead(owner);
         }
     }
 }

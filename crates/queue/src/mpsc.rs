@@ -33,16 +33,16 @@
 //!   `Corrupted`, as soon as nothing is left in the others.
 //!
 //! Edges
-//! - E3 role given up or recovered (Release) -> role load after finding nothing (Acquire): everything the holder
-//!   committed before. The ring is looked at once more after it.
-//! - E4 role taken (AcqRel) and census raised -> as in `lane`: a successor sees what its predecessor did.
+//! - E3 (pairs with lane.rs E3) role given up or recovered (Release) -> role load after finding nothing (Acquire):
+//!   everything the holder committed before. The ring is looked at once more after it.
+//! - E4 (pairs with lane.rs E4) role given up or taken -> role load of who looks for a lane (Acquire): a successor sees
+//!   what its predecessor did.
 //! - E5 census raised (AcqRel) -> census load (Acquire): the role of that taking. A producer that came from another
 //!   one (a clone) raised it before that one could go, so it is in the second census of whoever saw that one gone.
 //! - The sleep and wake handshake (fences) belongs to `sync::park`: the consumer announces itself on the shared line
 //!   and looks at all lanes after it; each producer commits, then looks at the line. Releases are posted without a
 //!   fence, as in a lane; once a round, and before each wait, a fence makes up for it (E6).
-//! - E6 (pairs with mpsc.rs E6, the fence of a producer in `sync::park`) releases, then the flags of the lanes'
-//!   producers: one fence for all of them.
+//! - E6 (pairs with park.rs E1) releases, then the flags of the lanes' producers: one fence for all of them.
 //!
 //! | killed | what is left | who repairs, and the outcome |
 //! |---|---|---|

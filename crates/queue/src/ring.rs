@@ -87,7 +87,7 @@ use ginnel_sync::park::{self, Mode};
 pub use claim::Claim;
 pub use ginnel_layout::ring::gate::{NO_INPUT, NO_RECEIVER};
 pub use lease::Held;
-pub use recover::Stats;
+pub use recover::{Lost, Stats};
 pub use take::Taken;
 
 use crate::slots::Slots;

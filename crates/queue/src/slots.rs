@@ -57,7 +57,7 @@ pub(crate) struct Place(u64);
 
 // SAFETY: I1 makes the memory valid from every thread, I3 says how it is shared.
 unsafe impl Send for Slots {}
-// SAFETY: as above; a reference allows nothing that a copy does not.
+// SAFETY: I1, I3; a reference allows nothing that a copy does not.
 unsafe impl Sync for Slots {}
 
 impl fmt::Debug for Slots {

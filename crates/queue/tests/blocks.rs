@@ -116,7 +116,10 @@ fn impossible_words_are_passed_over_and_impossible_geometries_refused() {
     let block = pool.try_claim(id(0), &mut 0).expect("the other one");
     assert_eq!(block.index, 1);
     assert_eq!(pool.owner(0), None);
-    assert_eq!(pool.receive(id(0), BlockId { index: 0, generation: GENERATION_MAX }), Err(BlocksError::Corrupted));
+    assert_eq!(
+        pool.receive(id(0), BlockId { index: 0, generation: GENERATION_MAX }),
+        Err(BlocksError::Corrupted)
+    );
     pool.recover(id(0), |_| panic!("it has no carrier"));
     assert_eq!(word(base, 512).load(Relaxed), u64::MAX);
     let total = pool.shape().total();

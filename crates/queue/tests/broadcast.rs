@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use ginnel_layout::atomic::AtomicU64;
 use ginnel_layout::atomic::Ordering::{Relaxed, SeqCst};
-use ginnel_layout::broadcast::{POSITION_MASK, SLOTS_AT, SlotWord};
+use ginnel_layout::broadcast::SLOTS_AT;
+use ginnel_layout::ring::{POSITION_MAX, SlotWord};
 use ginnel_layout::{Line, Liveness, ParticipantId};
 use ginnel_queue::broadcast::{Broadcast, BroadcastError, Reader, Shape, View};
 use ginnel_sync::{Deadline, Mode, Waiter};
@@ -210,7 +211,7 @@ fn skipping_leads_to_the_newest_message() {
     // The newest one is still being written.
     let newest = slot(&channel, words, 8);
     let whole = newest.load(Relaxed);
-    newest.store(SlotWord::writing(8, id(3)).bits(), Relaxed);
+    newest.store(SlotWord::writing(8, id(3)).0, Relaxed);
     assert_eq!(reader.skip_to_latest(), Ok(7));
     assert_eq!(reader.try_recv().expect("there").bytes, 7_u64.to_le_bytes());
     assert_eq!(reader.skip_to_latest(), Ok(0));
@@ -226,7 +227,7 @@ fn a_dead_writer_leaves_an_aborted_message() {
     let mut reader = channel.reader(id(0)).expect("whole");
     channel.try_send(id(1), 0, b"0").expect("room");
     // It died after its claim, and before the hint.
-    slot(&channel, words, 1).store(SlotWord::writing(1, id(5)).bits(), Relaxed);
+    slot(&channel, words, 1).store(SlotWord::writing(1, id(5)).0, Relaxed);
     channel.try_send(id(1), 0, b"2").expect("room");
     assert_eq!(channel.try_send(id(1), 0, b"3"), Err(BroadcastError::Busy(id(5))));
     assert_eq!(channel.stats().writers, [id(5)]);
@@ -239,7 +240,7 @@ fn a_dead_writer_leaves_an_aborted_message() {
         assert_eq!(reader.try_recv().expect("there").bytes, expected);
     }
     assert_eq!((reader.take_missed(), reader.take_aborted()), (2, 0));
-    slot(&channel, words, 4).store(SlotWord::writing(4, id(5)).bits(), Relaxed);
+    slot(&channel, words, 4).store(SlotWord::writing(4, id(5)).0, Relaxed);
     assert_eq!(reader.try_recv().map(|_| ()), Err(BroadcastError::Busy(id(5))));
     channel.recover(id(5));
     assert_eq!(reader.try_recv().map(|_| ()), Err(BroadcastError::WouldBlock));
@@ -265,7 +266,7 @@ fn waiting_for_a_dead_writer_ends_with_its_recovery() {
     for mode in [Mode::Adaptive, Mode::Sleep, Mode::Spin] {
         let (channel, words) = channel(1, 48, mode);
         let mut reader = channel.reader(id(0)).expect("whole");
-        slot(&channel, words, 0).store(SlotWord::writing(0, id(5)).bits(), SeqCst);
+        slot(&channel, words, 0).store(SlotWord::writing(0, id(5)).0, SeqCst);
         let soon = Deadline::after(Duration::from_millis(1));
         let expected = BroadcastError::TimedOut { owner: Some(id(5)) };
         assert_eq!(reader.recv(soon, &EverybodyLives).map(|_| ()), Err(expected));
@@ -359,11 +360,11 @@ fn nonsense_is_refused() {
     // The last two concern readers only: a writer goes on behind whatever was claimed.
     for (position, word, stops_writers) in [
         (0, 3, true),
-        (0, SlotWord::full(1, 0).bits(), true),
-        (0, SlotWord::full(POSITION_MASK, 0).bits(), true),
-        (1, SlotWord::free(5).bits(), true),
-        (0, SlotWord::full(0, 2).bits(), false),
-        (0, SlotWord { owner: 0, ..SlotWord::writing(0, id(0)) }.bits(), false),
+        (0, SlotWord::full(1, 0).0, true),
+        (0, SlotWord::full(POSITION_MAX, 0).0, true),
+        (1, SlotWord::free(5).0, true),
+        (0, SlotWord::full(0, 2).0, false),
+        (0, SlotWord::WRITING, false),
     ] {
         let (channel, words) = channel(4, 48, Mode::Adaptive);
         let mut reader = channel.reader(id(0)).expect("whole");
@@ -397,10 +398,10 @@ fn nonsense_is_refused() {
 #[test]
 fn positions_wrap() {
     let (channel, words) = channel(2, 48, Mode::Adaptive);
-    for position in [POSITION_MASK - 1, POSITION_MASK] {
-        slot(&channel, words, position).store(SlotWord::full(position, 0).bits(), Relaxed);
+    for position in [POSITION_MAX - 1, POSITION_MAX] {
+        slot(&channel, words, position).store(SlotWord::full(position, 0).0, Relaxed);
     }
-    words[1][0].store(POSITION_MASK, Relaxed);
+    words[1][0].store(POSITION_MAX, Relaxed);
     let mut reader = channel.reader(id(0)).expect("whole");
     for number in 0..5 {
         assert_eq!(channel.try_send(id(1), 0, &[number as u8]), Ok(number));

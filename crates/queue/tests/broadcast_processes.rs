@@ -312,7 +312,7 @@ fn check_send(world: &World, moved: Moved) -> Result<(), String> {
     if found.len() as u64 + missed + aborted != claimed || claimed > world.before + 1 {
         return Err(format!("{found:?}, {missed} missed, {aborted} aborted, {claimed} claimed"));
     }
-    if world.said.get(0) == 1 && !committed || moved == Moved::Over && !committed {
+    if !committed && (world.said.get(0) == 1 || moved == Moved::Over) {
         return Err(format!("the victim sent, and {found:?} is there"));
     }
     if committed as u64 + aborted != claimed - world.before || channel.stats().aborted != aborted {

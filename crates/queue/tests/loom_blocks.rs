@@ -7,12 +7,12 @@
 
 use std::sync::Arc;
 
+use ginnel_layout::Liveness;
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::AtomicU64;
 use ginnel_layout::atomic::Ordering::{Acquire, Release};
 use ginnel_layout::blocks::{BlockRecord, BlocksControl};
 use ginnel_layout::entry::Carrier;
-use ginnel_layout::Liveness;
 use ginnel_queue::blocks::{BlockId, BlocksError, Pool};
 use ginnel_sync::{Deadline, Mode, Waiter};
 use loom::thread;

@@ -1,18 +1,20 @@
 //! Models: several waiters on one line, under every interleaving loom finds within its bounds. Time stands still, so
 //! no slice ends and a single lost wake is a deadlock that loom reports.
 //!
+//! The last one shows that the models can fail: the same wait written out without its pass.
+//!
 //! Run: `RUSTFLAGS="--cfg loom" cargo test --release -p ginnel-sync --test loom_shared`.
 #![cfg(loom)]
 
 use std::sync::Arc;
 
-use ginnel_layout::atomic::AtomicU32;
-use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release};
+use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use ginnel_layout::atomic::{AtomicU32, fence};
 use ginnel_layout::wait::WaitLine;
 use ginnel_sync::futex::model::set_time_ns;
 use ginnel_sync::park::{post, wake_all};
 use ginnel_sync::shared_wait::wait_shared;
-use ginnel_sync::{Deadline, Mode, Stop, Waiter};
+use ginnel_sync::{Arm, Deadline, Mode, Stop, Waiter};
 use loom::thread;
 
 fn model(preemptions: usize, scenario: impl Fn() + Sync + Send + 'static) {
@@ -123,5 +125,33 @@ fn a_silent_death_is_made_good_by_waking_all() {
         permits.free[0].store(1, Release);
         wake_all(&permits.line);
         assert_eq!(user.join().unwrap(), 0);
+    });
+}
+
+/// The wait without the pass. One of two sleepers is woken for two releases, because the second of them finds the flag
+/// cleared, and keeps what it gets.
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_pass_a_sleeper_is_left() {
+    model(3, || {
+        let permits = Permits::<2>::new(0);
+        let users: Vec<_> = (0..2)
+            .map(|_| {
+                let permits = Arc::clone(&permits);
+                thread::spawn(move || {
+                    let arm = || {
+                        let seq = permits.line.seq.load(Acquire);
+                        permits.line.flag.store(1, Relaxed);
+                        fence(SeqCst);
+                        Arm::Sleep(seq)
+                    };
+                    let mut waiter = Waiter::new(Mode::Sleep);
+                    waiter.wait_seq(&permits.line, Deadline::NEVER, |_| permits.take(), arm, || {})
+                })
+            })
+            .collect();
+        permits.release(0);
+        permits.release(1);
+        users.into_iter().for_each(|user| drop(user.join().unwrap()));
     });
 }

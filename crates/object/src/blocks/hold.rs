@@ -12,6 +12,9 @@
 //! Sending: [`Hold::travel`] while encoding · [`Hold::set_carrier`] when the place in the queue is claimed · COMMIT ·
 //! [`Hold::sent`]; or [`Hold::stay`]. Receiving: [`Hold::receive`] (RECEIVE) · ACKNOWLEDGE · [`Hold::acknowledged`];
 //! or, when a lease is given back, [`Hold::leave`].
+//!
+//! Edges
+//! - E1 the fate changes (AcqRel) -> whoever reads it (Acquire): what was done with the block before comes before.
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -19,7 +22,7 @@ use std::sync::Arc;
 
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::AtomicU32;
-use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use ginnel_layout::entry::Carrier;
 use ginnel_queue::blocks::{BlockId, Pool};
 
@@ -140,7 +143,7 @@ impl Hold {
     /// Sent, or given back with its message.
     #[inline]
     pub(super) fn is_gone(&self) -> bool {
-        self.fate.load(Acquire) == fate::GONE
+        self.fate.load(Acquire) == fate::GONE // E1
     }
 
     /// Where its bytes begin.
@@ -153,7 +156,7 @@ impl Hold {
     }
 
     fn become_if(&self, from: u32, to: u32) -> bool {
-        self.fate.compare_exchange(from, to, AcqRel, Relaxed).is_ok()
+        self.fate.compare_exchange(from, to, AcqRel, Relaxed).is_ok() // E1
     }
 }
 
@@ -163,9 +166,123 @@ impl Drop for Hold {
         if self.pool.object.is_forked() {
             return;
         }
-        let fate = self.fate.swap(fate::GONE, Release);
+        let fate = self.fate.swap(fate::GONE, AcqRel); // E1
         if matches!(fate, fate::MINE | fate::TRAVELS) {
             self.pool.pool.release(self.pool.me, self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::super::{Block, Blocks, Options};
+    use super::*;
+    use crate::manager::Manager;
+
+    const HERE: Carrier = Carrier { entry: 5, position: 77 };
+
+    /// The same pool, as two participants see it.
+    fn pools() -> (Blocks, Blocks) {
+        let here = Manager::new(1 << 20).expect("a manager");
+        let there = Manager::from_fd(here.as_fd().try_clone_to_owned().expect("dup")).expect("attach");
+        let blocks = here.get_or_create_with("pool", Options::new(2, 64)).expect("made");
+        (blocks, there.get("pool").expect("no failure").expect("there"))
+    }
+
+    fn filled(blocks: &Blocks, bytes: &[u8]) -> Block {
+        let mut block = blocks.claim().expect("free");
+        block[..bytes.len()].copy_from_slice(bytes);
+        block.truncate(bytes.len());
+        block.freeze()
+    }
+
+    /// What a codec does to send: gives what the message says.
+    fn send(block: Block) -> BlockId {
+        let hold = Arc::clone(block.hold());
+        let id = block.travel().expect("mine");
+        hold.set_carrier(HERE);
+        hold.sent();
+        drop((block, hold));
+        id
+    }
+
+    #[test]
+    fn a_block_crosses_with_its_bytes() {
+        let (here, there) = pools();
+        let id = send(filled(&here, b"frame"));
+        assert_eq!(here.free(), 1, "dropping it after the commit gives nothing back");
+        let hold = Hold::receive(&there.pool, id).expect("there");
+        hold.acknowledged();
+        let block = Block::of(hold);
+        assert_eq!(&*block, b"frame");
+        assert_eq!(there.stats().owners.len(), 1);
+        drop(block);
+        assert_eq!(here.free(), 2);
+        assert!(Hold::receive(&there.pool, id).is_err(), "it was given back");
+    }
+
+    #[test]
+    fn what_was_not_sent_stays() {
+        let (here, _) = pools();
+        let block = filled(&here, b"x");
+        let hold = Arc::clone(block.hold());
+        assert!(block.travel().is_some());
+        assert!(block.travel().is_none(), "it is in a message already");
+        hold.set_carrier(HERE);
+        hold.stay();
+        drop(hold);
+        assert_eq!((&*block, here.free()), (&b"x"[..], 1));
+        drop(block);
+        assert_eq!(here.free(), 2);
+    }
+
+    #[test]
+    fn a_value_dropped_while_its_message_is_made_gives_the_block_back() {
+        let (here, _) = pools();
+        let block = filled(&here, b"x");
+        let hold = Arc::clone(block.hold());
+        assert!(block.travel().is_some());
+        drop(block);
+        assert_eq!(here.free(), 1, "the codec has it still");
+        hold.stay();
+        drop(hold);
+        assert_eq!(here.free(), 2);
+    }
+
+    #[test]
+    fn a_block_that_is_gone_has_no_bytes() {
+        let (here, _) = pools();
+        let block = filled(&here, b"x");
+        assert!(block.travel().is_some());
+        block.hold().sent();
+        assert!(block.is_empty() && block.travel().is_none());
+    }
+
+    #[test]
+    fn a_lease_decides_over_its_blocks() {
+        let (here, there) = pools();
+        let id = send(filled(&here, b"job"));
+        // Given back: the value goes first, and nothing is freed.
+        let kept = Hold::receive(&there.pool, id).expect("there");
+        let value = Block::of(Arc::clone(&kept));
+        assert_eq!(&*value, b"job");
+        assert!(value.travel().is_none(), "it is the message's");
+        drop(value);
+        kept.leave();
+        drop(kept);
+        assert_eq!(here.free(), 1);
+        // Done: the value that was dropped too early is freed with the lease, the other one later.
+        for early in [true, false] {
+            let id = if early { id } else { send(filled(&here, b"job")) };
+            let kept = Hold::receive(&there.pool, id).expect("there");
+            let value = Some(Block::of(Arc::clone(&kept))).filter(|_| !early);
+            kept.acknowledged();
+            drop(kept);
+            assert_eq!(here.free(), if early { 2 } else { 1 });
+            drop(value);
+            assert_eq!(here.free(), 2);
         }
     }
 }

@@ -178,11 +178,11 @@ impl<T: Message> Receiver<T> {
     #[inline(always)]
     fn decoded(&mut self, deadline: Option<Deadline>) -> Result<T, Stopped> {
         self.channel.object.check_fork_fast()?;
-        let segment = self.channel.object.arena().segment();
+        let Self { reader, channel, .. } = self;
         loop {
             let received = match deadline {
-                None => self.reader.try_recv(),
-                Some(deadline) => self.reader.recv(deadline, segment),
+                None => reader.try_recv(),
+                Some(deadline) => reader.recv_with(deadline, |owner| channel.ask(owner)),
             };
             match received {
                 Err(BroadcastError::Interrupted) => {}

@@ -1,6 +1,8 @@
 //! What lies in a slot or a cell, and what becomes of it when nobody holds the queue any more.
 
+use ginnel_layout::ParticipantId;
 use ginnel_layout::entry::Entry;
+use ginnel_queue::ring::Lost;
 use ginnel_segment::Segment;
 
 use crate::carry::{self, PARCEL, PARCELS_MAX};
@@ -27,6 +29,21 @@ pub(crate) fn discard_all(segment: &Segment, entry: &Entry) {
             }
             Err(_) => taken.release(),
         }
+    }
+}
+
+/// Receives, in the name of the dead, what a message carries that goes with its dead consumer. Until it is gone the
+/// tickets are the dead one's and in flight; after that they are not, and the sweep of tickets frees them.
+pub(crate) fn lose(segment: &Segment, lost: Lost<'_>, dead: ParticipantId) {
+    if lost.kind() == 0 {
+        return;
+    }
+    let mut bytes = vec![0; lost.len() as usize];
+    lost.read(0, &mut bytes);
+    match Message::parse(&bytes, lost.kind()) {
+        Ok(Message::Short { table, .. }) => carry::lose(segment, table, None, dead),
+        Ok(Message::Long { letter, parcels }) => carry::lose(segment, &[], Some((*letter, parcels)), dead),
+        Err(_) => {}
     }
 }
 

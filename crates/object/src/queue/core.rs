@@ -6,9 +6,10 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex as Private, TryLockError};
+use std::time::Duration;
 
 use ginnel_layout::ParticipantId;
-use ginnel_layout::entry::Carrier;
+use ginnel_layout::entry::{Carrier, Side};
 use ginnel_queue::ring::{Claim, Held, Ring, RingError, Taken};
 use ginnel_sync::{Deadline, Waiter};
 
@@ -19,6 +20,10 @@ use crate::carry::{self, Incoming, Outgoing, PARCEL};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message;
 use crate::shared::Shared;
+use crate::sides;
+
+/// How often one who waits on a channel asks whether the other side lives.
+const SIDE_PROBE: Duration = Duration::from_millis(50);
 
 /// How long an operation may wait.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +61,8 @@ pub(super) struct Core {
     object: ObjectRef,
     ring: Ring,
     me: ParticipantId,
+    /// Is it a channel?
+    has_sides: bool,
     /// What this handle has learned about waiting, for room and for messages. Only hints: a thread that finds one in
     /// use starts afresh.
     to_send: Private<Waiter>,
@@ -79,14 +86,16 @@ impl Core {
     pub(super) fn new(object: ObjectRef) -> Result<Self> {
         let ring = object.ring()?;
         let me = object.arena().segment().me();
+        let has_sides = sides::has_sides(&object);
         let waiter = || Private::new(Waiter::new(ring.shape().mode));
-        Ok(Self { to_send: waiter(), to_receive: waiter(), object, ring, me })
+        Ok(Self { to_send: waiter(), to_receive: waiter(), object, ring, me, has_sides })
     }
 
     /// The same queue through another handle of it.
     pub(super) fn over(&self, object: ObjectRef) -> Self {
         let waiter = || Private::new(Waiter::new(self.ring.shape().mode));
-        Self { object, ring: self.ring, me: self.me, to_send: waiter(), to_receive: waiter() }
+        let Self { ring, me, has_sides, .. } = *self;
+        Self { object, ring, me, has_sides, to_send: waiter(), to_receive: waiter() }
     }
 
     pub(super) fn object(&self) -> &ObjectRef {
@@ -183,7 +192,9 @@ impl Core {
     #[inline(never)]
     fn wait_claim(&self, deadline: Deadline) -> Result<Claim<'_>, RingError> {
         with_waiter(&self.to_send, |waiter| {
-            again(|| self.ring.wait_claim(self.me, waiter, deadline, self.arena().segment()))
+            self.in_steps(Side::Receiver, deadline, |step| {
+                self.ring.wait_claim(self.me, waiter, step, self.arena().segment())
+            })
         })
     }
 
@@ -246,7 +257,9 @@ impl Core {
     #[inline(never)]
     fn wait_take(&self, deadline: Deadline) -> Result<Taken<'_>, RingError> {
         with_waiter(&self.to_receive, |waiter| {
-            again(|| self.ring.wait_take(self.me, waiter, deadline, self.arena().segment()))
+            self.in_steps(Side::Sender, deadline, |step| {
+                self.ring.wait_take(self.me, waiter, step, self.arena().segment())
+            })
         })
     }
 
@@ -261,7 +274,9 @@ impl Core {
                 Err(RingError::WouldBlock | RingError::Busy(_) | RingError::NoCell),
                 Patience::Until(deadline),
             ) => with_waiter(&self.to_receive, |waiter| {
-                again(|| self.ring.wait_lease(self.me, waiter, deadline, self.arena().segment()))
+                self.in_steps(Side::Sender, deadline, |step| {
+                    self.ring.wait_lease(self.me, waiter, step, self.arena().segment())
+                })
             }),
             (result, _) => result,
         }?;
@@ -321,6 +336,26 @@ impl Core {
     /// The counters, with the owners in words.
     pub(super) fn stats(&self) -> Stats {
         Stats::of(&self.ring, self.arena())
+    }
+
+    /// Waits until `deadline`, on through signals. On a channel it asks now and then for the other side: a process that
+    /// died there left no word in the ring.
+    fn in_steps<R>(
+        &self,
+        other: Side,
+        deadline: Deadline,
+        mut wait: impl FnMut(Deadline) -> Result<R, RingError>,
+    ) -> Result<R, RingError> {
+        loop {
+            let step = if self.has_sides { deadline.min(Deadline::after(SIDE_PROBE)) } else { deadline };
+            match wait(step) {
+                Err(RingError::Interrupted) => {}
+                Err(RingError::TimedOut { .. }) if !deadline.passed() => {
+                    sides::probe(self.arena().segment(), self.object.index(), other);
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Waits until everything sent so far is acknowledged. False: the deadline came first.

@@ -7,7 +7,7 @@
 //! - I1 `base` is aligned to 128 bytes and points to [`SLOTS_AT`]` + slots * slot_size` mapped bytes that stay
 //!   mapped as long as any copy of the [`Memory`] is used (promised by the caller of [`Memory::from_raw`]).
 //!   They are readable; they are writable where the methods that store are called.
-//! - I2 `slots` is a power of two, and `slot_size` a multiple of [`SLOT_UNIT`](ginnel_layout::broadcast), both
+//! - I2 `slots` is a power of two, and `slot_size` a multiple of [`SLOT_UNIT`](ginnel_layout::ring), both
 //!   checked by `Shape`. So `position & (slots - 1)` is a slot, whatever the position, and lengths are clipped to
 //!   the payload of one slot.
 //! - I3 the memory is accessed as atomics and in no other way, by this process and by others.
@@ -19,9 +19,10 @@ use core::ptr::NonNull;
 
 use ginnel_layout::atomic::AtomicU64;
 use ginnel_layout::atomic::Ordering::Relaxed;
+use ginnel_layout::broadcast::BroadcastControl;
 #[cfg(not(loom))]
 use ginnel_layout::broadcast::SLOTS_AT;
-use ginnel_layout::broadcast::{BroadcastControl, SLOT_HEAD};
+use ginnel_layout::ring::SLOT_PAYLOAD_AT;
 
 const WORD: u64 = 8;
 
@@ -113,7 +114,7 @@ impl Memory {
     pub(super) fn write(&self, position: u64, kind: u32, bytes: &[u8]) {
         let slot = self.slot(position);
         slot[1].store(bytes.len() as u64 & 0xffff_ffff | u64::from(kind) << 32, Relaxed);
-        let payload = &slot[(SLOT_HEAD / WORD) as usize..];
+        let payload = &slot[(SLOT_PAYLOAD_AT / WORD) as usize..];
         let (whole, rest) = bytes.as_chunks::<{ WORD as usize }>();
         for (word, chunk) in payload.iter().zip(whole) {
             word.store(u64::from_ne_bytes(*chunk), Relaxed);
@@ -136,7 +137,7 @@ impl Memory {
     /// may change meanwhile; the caller finds out.
     #[inline(always)]
     pub(super) fn read(&self, position: u64, into: &mut [[u8; WORD as usize]]) {
-        let payload = &self.slot(position)[(SLOT_HEAD / WORD) as usize..];
+        let payload = &self.slot(position)[(SLOT_PAYLOAD_AT / WORD) as usize..];
         for (chunk, word) in into.iter_mut().zip(payload) {
             *chunk = word.load(Relaxed).to_ne_bytes();
         }

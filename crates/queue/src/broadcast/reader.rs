@@ -7,7 +7,7 @@ use core::fmt;
 
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use ginnel_layout::atomic::fence;
-use ginnel_layout::broadcast::{POSITION_MASK, SlotWord, ahead, flag, state};
+use ginnel_layout::ring::{POSITION_MAX, SlotWord, after, distance};
 use ginnel_layout::{Liveness, ParticipantId};
 use ginnel_sync::{Deadline, Waiter};
 
@@ -110,11 +110,24 @@ impl Reader {
         deadline: Deadline,
         liveness: &impl Liveness,
     ) -> Result<Message<'_>, BroadcastError> {
+        self.recv_with(deadline, super::ask(liveness))
+    }
+
+    /// [`Reader::recv`] for those who know more than one whom a wait may be for. At the end of each slice `ask` is told
+    /// who is in the middle of the next message; `None`: nobody, so it may be time to ask whether any writer is left.
+    ///
+    /// # Errors
+    /// As [`Reader::recv`].
+    pub fn recv_with(
+        &mut self,
+        deadline: Deadline,
+        ask: impl FnMut(Option<ParticipantId>),
+    ) -> Result<Message<'_>, BroadcastError> {
         let Self { place, waiter, me } = self;
         match place.next() {
             Err(BroadcastError::WouldBlock | BroadcastError::Busy(_)) => {
                 let channel = place.channel;
-                channel.wait_for(waiter, *me, deadline, liveness, || place.next())?;
+                channel.wait_for(waiter, *me, deadline, ask, || place.next())?;
             }
             result => result?,
         }
@@ -152,7 +165,7 @@ impl Reader {
     /// The same reader, at another position: what it missed since then counts as missed.
     #[must_use]
     pub fn starting_at(mut self, position: u64) -> Self {
-        self.place.position = position & POSITION_MASK;
+        self.place.position = position & POSITION_MAX;
         self
     }
 
@@ -166,13 +179,13 @@ impl Reader {
     #[must_use]
     pub fn behind(&self) -> u64 {
         let end = self.place.channel.end().unwrap_or(self.place.position);
-        ahead(self.place.position, end).max(0) as u64
+        distance(self.place.position, end).max(0) as u64
     }
 }
 
 impl Place {
     fn message(&self) -> Message<'_> {
-        let position = self.position.wrapping_sub(1) & POSITION_MASK;
+        let position = self.position.wrapping_sub(1) & POSITION_MAX;
         Message { position, kind: self.kind, bytes: &self.buffer[..self.len] }
     }
 
@@ -207,25 +220,25 @@ impl Place {
     fn find(&mut self) -> Result<Found, BroadcastError> {
         let capacity = self.channel.shape.capacity as i64;
         for _ in 0..self.channel.shape.budget() {
-            let word = SlotWord::from_bits(self.channel.look(self.position));
-            match (ahead(self.position, word.position), word.state, word.owner) {
+            let word = SlotWord(self.channel.look(self.position));
+            match (distance(self.position, word.position()), word.st(), word.mark()) {
                 _ if self.poisoned => break,
-                (0, state::FULL, flag::NORMAL) => {
-                    if self.copy(word) {
+                (0, SlotWord::FULL, SlotWord::NORMAL) => {
+                    if self.copy() {
                         return Ok(Found::Message);
                     }
                 }
-                (0, state::FULL, flag::ABORT) => {
+                (0, SlotWord::FULL, SlotWord::ABORT) => {
                     self.aborted += 1;
                     self.pass(1);
                 }
-                (0, state::WRITING, _) => match word.writer() {
+                (0, SlotWord::WRITING, _) => match word.owner() {
                     Some(owner) => return Ok(Found::Writing(owner)),
                     None => self.poisoned = true,
                 },
-                (0, state::FREE, _) => return Ok(Found::Nothing),
-                (by, state::FULL | state::WRITING, _) if by == -capacity => return Ok(Found::Nothing),
-                (by, state::FULL | state::WRITING, _) if by >= capacity && by & (capacity - 1) == 0 => {
+                (0, SlotWord::FREE, _) => return Ok(Found::Nothing),
+                (by, SlotWord::FULL | SlotWord::WRITING, _) if by == -capacity => return Ok(Found::Nothing),
+                (by, SlotWord::FULL | SlotWord::WRITING, _) if by >= capacity && by & (capacity - 1) == 0 => {
                     // The oldest that may still be there is a ring before the next claim of this slot.
                     let gone = (by - capacity + 1) as u64;
                     self.missed += gone;
@@ -237,9 +250,9 @@ impl Place {
         if self.poisoned { Err(BroadcastError::Corrupted) } else { Ok(Found::Overtaken) }
     }
 
-    /// Copies the message in the slot whose word was `first`. False: it is not the same any more.
+    /// Copies the message at this position. False: the slot is not what it was any more.
     #[inline(always)]
-    fn copy(&mut self, first: SlotWord) -> bool {
+    fn copy(&mut self) -> bool {
         let memory = &self.channel.memory;
         let (len, kind) = memory.head(self.position);
         let fits = u64::from(len) <= self.channel.shape.payload_max();
@@ -251,9 +264,8 @@ impl Place {
             memory.read(self.position, self.buffer[..room].as_chunks_mut().0);
         }
         fence(Acquire); // E2
-        let second = SlotWord::from_bits(memory.word(self.position).load(Relaxed));
         // I1; W is not compared: it does not concern the bytes.
-        if second != first {
+        if !SlotWord(memory.word(self.position).load(Relaxed)).is_new(self.position) {
             return false;
         }
         (self.len, self.kind, self.poisoned) = (len as usize, kind, !fits);
@@ -265,18 +277,17 @@ impl Place {
 
     #[inline(always)]
     fn pass(&mut self, positions: u64) {
-        self.position = self.position.wrapping_add(positions) & POSITION_MASK;
+        self.position = after(self.position, positions);
     }
 
     fn skip_to_latest(&mut self) -> Result<u64, BroadcastError> {
         let end = self.channel.end()?;
         // Not the newest claim but the newest message: what is being written comes after it anyway.
-        let back = self.channel.shape.capacity.min(ahead(self.position, end).max(0) as u64);
+        let back = self.channel.shape.capacity.min(distance(self.position, end).max(0) as u64);
         for step in 1..=back {
-            let position = end.wrapping_sub(step) & POSITION_MASK;
-            let word = SlotWord::from_bits(self.channel.look(position));
-            if word == SlotWord::full(position, flag::NORMAL) {
-                let skipped = ahead(self.position, position) as u64;
+            let position = end.wrapping_sub(step) & POSITION_MAX;
+            if SlotWord(self.channel.look(position)).is_new(position) {
+                let skipped = distance(self.position, position) as u64;
                 self.position = position;
                 return Ok(skipped);
             }

@@ -10,9 +10,9 @@
 
 use core::cell::Cell;
 
+use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use ginnel_layout::atomic::fence;
-use ginnel_layout::{Liveness, ParticipantId};
 use ginnel_sync::park::{self, Arm, Stop};
 use ginnel_sync::{Deadline, Mode, Waiter};
 
@@ -48,12 +48,13 @@ impl Broadcast {
     }
 
     /// Waits until `attempt` gives something else than `WouldBlock` or `Busy`. Without `announce` nothing is stored.
+    /// At the end of each slice `ask` is told who is in the way, if somebody is.
     pub(super) fn wait_for<T>(
         &self,
         waiter: &mut Waiter,
         announce: Option<ParticipantId>,
         deadline: Deadline,
-        liveness: &impl Liveness,
+        mut ask: impl FnMut(Option<ParticipantId>),
         mut attempt: impl FnMut() -> Result<T, BroadcastError>,
     ) -> Result<T, BroadcastError> {
         let news = &self.control().news;
@@ -88,13 +89,7 @@ impl Broadcast {
             fence(SeqCst); // E5
             Arm::Sleep(seq)
         };
-        let at_slice_end = || {
-            if let Some(owner) = in_the_way.get() {
-                // True or false, the next look at the slot tells what came of it.
-                let _ = liveness.is_dead(owner);
-            }
-        };
-        let waited = waiter.wait_seq(news, deadline, ready, arm, at_slice_end);
+        let waited = waiter.wait_seq(news, deadline, ready, arm, || ask(in_the_way.get()));
         if let Some(me) = announce.filter(|_| announced) {
             self.forget_sleeper(me);
         }

@@ -1,7 +1,7 @@
 //! The consumer's end of an mpsc: which lane is next, and when there is nothing to come any more.
 //!
-//! Each lane is read as its own consumer would; only the role and the wait are common. Invariants I1-I4 and edges
-//! E3-E6 are those of [`super`].
+//! Each lane is read as its own consumer would; only the role and the wait are common.
+//! Invariants I1-I4 and edges E3-E6 are those of [`super`].
 
 use core::fmt;
 

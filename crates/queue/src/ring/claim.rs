@@ -85,18 +85,15 @@ impl Ring {
     /// After the claim: the hint, then the gate. A producer that finds the gate open here is waited for by every
     /// consumer that finds it closed, so nothing that was sent is behind a `Closed`.
     #[inline(always)]
-    fn claimed(&self, position: u64, seen: SlotWord) -> Result<Claim<'_>, RingError> {
+    fn claimed(&self, position: u64, before: SlotWord) -> Result<Claim<'_>, RingError> {
         let control = self.slots.control();
-        let claim = Claim { ring: self, position, owes_wake: seen.is_waited_for() };
+        let claim = Claim { ring: self, position, owes_wake: before.is_waited_for() };
         Self::move_hint(&control.tail, after(position, 1));
         // Loom gives SeqCst accesses no order among each other; the fence stands in for it.
         #[cfg(loom)]
         fence(SeqCst); // E6
-        if control.geometry.gate.load(SeqCst) & (gate::NO_INPUT | gate::NO_RECEIVER) != 0 {
-            // E6
-            return Self::refuse(claim);
-        }
-        Ok(claim)
+        let seen = control.geometry.gate.load(SeqCst); // E6
+        if seen & (gate::NO_INPUT | gate::NO_RECEIVER) == 0 { Ok(claim) } else { Self::refuse(claim) }
     }
 
     #[cold]

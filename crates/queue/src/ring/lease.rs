@@ -70,7 +70,10 @@ impl Ring {
         {
             return Err(why);
         }
-        let (cell, generation) = self.claim_cell(me).ok_or(RingError::NoCell)?;
+        let Some((cell, generation)) = self.claim_cell(me) else {
+            // One that is put back at this moment, and not announced yet, needs no cell.
+            return self.claim_orphan(me).ok_or(RingError::NoCell);
+        };
         match self.claim_for_lease(me, put_back.is_some()) {
             Ok((claimed, contents)) => Ok(self.transfer(me, cell, generation, claimed, contents)),
             Err(why) => {

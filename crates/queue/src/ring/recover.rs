@@ -2,6 +2,8 @@
 //!
 //! Invariants I1-I6 and edges E1-E8 are those of [`super`].
 
+use core::fmt;
+
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::Ordering::Relaxed;
 use ginnel_layout::participant::PARTICIPANTS_MAX;
@@ -9,6 +11,7 @@ use ginnel_layout::ring::{BITMAP_WORDS, CellWord, POSITION_MAX, SlotWord, after}
 use ginnel_sync::park;
 
 use super::{OnDeath, Ring};
+use crate::slots::Place;
 
 /// Slots looked at for owners who may have died, by one who waits: those around the head. What lies farther behind
 /// is found by the producers that come round to it.
@@ -41,12 +44,56 @@ pub struct Stats {
     pub recoveries: u64,
 }
 
+/// A message that goes with the consumer that died over it.
+#[derive(Clone, Copy)]
+pub struct Lost<'a> {
+    ring: &'a Ring,
+    place: Place,
+    len: u32,
+    kind: u32,
+}
+
+impl fmt::Debug for Lost<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lost").field("len", &self.len).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+impl Lost<'_> {
+    /// Bytes of it.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "nobody asks whether a lost message was empty")]
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The sender's word about it.
+    #[must_use]
+    pub fn kind(&self) -> u32 {
+        self.kind
+    }
+
+    /// Copies payload out, from `at` bytes behind its beginning.
+    ///
+    /// # Panics
+    /// When that leaves the payload.
+    pub fn read(&self, at: u64, into: &mut [u8]) {
+        self.ring.slots.read(self.place, at, into);
+    }
+}
+
 impl Ring {
     /// Repairs what the dead participant `dead` left. The caller holds its byte lock. Idempotent: the next recoverer
     /// may repeat any prefix of it.
     pub fn recover(&self, dead: ParticipantId) {
-        self.recover_slots(dead);
-        self.recover_cells(dead);
+        self.recover_with(dead, &mut |_| {});
+    }
+
+    /// [`Ring::recover`] where messages carry what has owners of its own. `lost` is shown each message that is dropped with its consumer, before it is dropped, and perhaps again by the
+    /// next recoverer: what it carries must be received in the name of the dead.
+    pub fn recover_with(&self, dead: ParticipantId, lost: &mut dyn FnMut(Lost<'_>)) {
+        self.recover_slots(dead, lost);
+        self.recover_cells(dead, lost);
         // Unconditionally: an earlier recoverer may have put something back and died before it said so.
         self.raise_put_back_bit();
         self.forget_sleeper(dead);
@@ -58,7 +105,7 @@ impl Ring {
         }
     }
 
-    fn recover_slots(&self, dead: ParticipantId) {
+    fn recover_slots(&self, dead: ParticipantId, lost: &mut dyn FnMut(Lost<'_>)) {
         let counters = &self.slots.control().counters;
         for index in 0..self.slots.capacity() {
             let seen = self.look(index);
@@ -77,7 +124,12 @@ impl Ring {
                     let back = SlotWord::full(position, SlotWord::REDELIVER);
                     (back.waited_for(), Some(&counters.redelivered))
                 }
-                (_, OnDeath::Drop) => (freed, Some(&counters.dropped)),
+                (_, OnDeath::Drop) => {
+                    let head = self.slots.slot(index);
+                    let (len, kind) = (head.len.load(Relaxed), head.kind.load(Relaxed));
+                    self.show(self.slots.slot_payload(index), len, kind, lost);
+                    (freed, Some(&counters.dropped))
+                }
             };
             if self.swap(&self.slots.slot(index).word, seen, word)
                 && let Some(count) = count
@@ -88,7 +140,7 @@ impl Ring {
     }
 
     /// After the slots: a transfer is finished in the name of the dead before its cell is swept.
-    fn recover_cells(&self, dead: ParticipantId) {
+    fn recover_cells(&self, dead: ParticipantId, lost: &mut dyn FnMut(Lost<'_>)) {
         let counters = &self.slots.control().counters;
         for index in 0..self.slots.cells() {
             let seen = self.look_at_cell(index);
@@ -99,13 +151,25 @@ impl Ring {
             let (word, count) = match (seen.st(), self.shape.policy) {
                 (CellWord::LOAN, _) => (freed, None),
                 (_, OnDeath::Redeliver) => (CellWord::orphan(seen.generation()), Some(&counters.redelivered)),
-                (_, OnDeath::Drop) => (freed, Some(&counters.dropped)),
+                (_, OnDeath::Drop) => {
+                    let head = self.slots.cell(index);
+                    let (len, kind) = (head.len.load(Relaxed), head.kind.load(Relaxed));
+                    self.show(self.slots.cell_payload(index), len, kind, lost);
+                    (freed, Some(&counters.dropped))
+                }
             };
             if self.swap_cell(index, seen, word)
                 && let Some(count) = count
             {
                 count.fetch_add(1, Relaxed);
             }
+        }
+    }
+
+    fn show(&self, place: Place, len: u32, kind: u32, lost: &mut dyn FnMut(Lost<'_>)) {
+        // One of an impossible length was written by no correct peer, and carries nothing.
+        if u64::from(len) <= self.slots.room() {
+            lost(Lost { ring: self, place, len, kind });
         }
     }
 
