@@ -84,6 +84,14 @@ pub mod mpsc {
     pub use ginnel_object::mpsc::{BATCH, Options, Receiver, Sender, channel, receiver, sender};
 }
 
+/// Every message to every receiver that listens; nobody waits for the slow.
+pub mod broadcast {
+    pub use ginnel_object::broadcast::{Options, Receiver, Sender, channel};
+    pub use ginnel_object::error::{
+        RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    };
+}
+
 /// Large buffers that travel by reference.
 pub mod blocks {
     pub use ginnel_object::blocks::{Block, BlockMut, Blocks, Options, Stats};
