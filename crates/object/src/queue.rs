@@ -302,8 +302,8 @@ impl<T: Message> Queue<T> {
         self.lease_with(patience).map_err(|why| self.core.recv_timeout_error(why))
     }
 
-    /// [`Queue::lease`] for a loop. `None`: closed, and everything is acknowledged but what this process has leased
-    /// itself.
+    /// [`Queue::lease`] for a loop. `None`: closed, and everything is acknowledged; a process that has leases itself does
+    /// not wait for those of others.
     ///
     /// # Errors
     /// As [`Queue::recv`], but for `Closed`.

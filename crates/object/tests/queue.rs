@@ -441,3 +441,17 @@ fn long_messages_carry_handles_too() {
     drop(queue);
     assert_eq!(here.size(), empty, "nobody will read it, so everything in it is freed");
 }
+
+#[test]
+fn two_with_a_lease_each_do_not_wait_for_each_other_at_the_end() {
+    let here = small();
+    let jobs: Queue<u32> = here.get_or_create("jobs").expect("made");
+    let elsewhere = second(&here);
+    let their: Queue<u32> = elsewhere.get("jobs").expect("found").expect("there");
+    jobs.send_many(&mut vec![1, 2]).expect("room");
+    let (mine, yours) = (jobs.lease().expect("there"), their.lease().expect("there"));
+    jobs.close();
+    assert!(jobs.next_lease().expect("an end").is_none());
+    assert!(their.next_lease().expect("an end").is_none());
+    assert_eq!((mine.ack().expect("acknowledged"), yours.ack().expect("acknowledged")), (1, 2));
+}

@@ -273,11 +273,12 @@ impl Broadcast {
         if distance(control.tail.load(Relaxed) & POSITION_MAX, next) > 0 {
             control.tail.store(next, Release); // E3
         }
-        // Loom takes SeqCst accesses for AcqRel ones. E4
+        #[cfg(not(loom))]
+        let closed = control.geometry.closed.load(SeqCst); // E4
+        // Loom takes SeqCst accesses for AcqRel ones, and only lets an exchange see the latest value. E4
         #[cfg(loom)]
-        fence(SeqCst);
-        // E4
-        if control.geometry.closed.load(SeqCst) != 0 {
+        let closed = control.geometry.closed.fetch_or(0, SeqCst);
+        if closed != 0 {
             return self.refuse(position);
         }
         Ok(position)

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|word| word == "--help" || word == "-h") {
         println!(
-            "usage: models [--deep] [NAME ..]\n\nNAME: lane, mutex, attach, lifetime (all of them if none is given)"
+            "usage: models [--deep] [NAME ..]\n\nNAME: lane, mutex, attach, lifetime, ring, leases, waiting, .. (all of them if none is given)"
         );
         return ExitCode::SUCCESS;
     }

@@ -12,6 +12,8 @@
 //! A step costs two context switches: about 22 us where tracer and child share a core and four times that where they
 //! do not, so the caller pins itself first.
 
+pub mod far;
+
 use std::fmt;
 use std::fs;
 use std::io;
@@ -22,6 +24,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
 use crate::child::{Child, Exit, fork_child};
+use far::{Breakpoint, Route};
 
 /// A place in an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -152,6 +155,51 @@ impl Tracee {
         Ok(Moved::Inside)
     }
 
+    /// [`run_to`](Self::run_to) by a route that a scout found for that place.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn run_by(&mut self, route: Option<Route>, place: Place) -> io::Result<Moved> {
+        if self.run_to(Place { step: 0, ..place })? == Moved::Over {
+            return Ok(Moved::Over);
+        }
+        if let Some(route) = route
+            && let Ok(breakpoint) = Breakpoint::set(self.pid(), route.address)
+        {
+            for meeting in 1..=route.meetings {
+                match self.meet(&breakpoint)? {
+                    Some(Moved::Inside) if meeting == route.meetings => self.place.step = route.step,
+                    Some(Moved::Inside) => {
+                        if self.step()? == Moved::Over {
+                            return Ok(Moved::Over);
+                        }
+                        breakpoint.set_again(self.pid())?;
+                    }
+                    Some(Moved::Over) => return Ok(Moved::Over),
+                    None => return Ok(Moved::Inside),
+                }
+            }
+        }
+        self.run_to(place)
+    }
+
+    /// Runs to a breakpoint, which is gone then. `None`: a system call came first; the child stands in front of it,
+    /// and cannot be stepped.
+    fn meet(&mut self, breakpoint: &Breakpoint) -> io::Result<Option<Moved>> {
+        ptrace::syscall(self.pid(), None)?;
+        let stop = self.wait()?;
+        if matches!(stop, Stop::Mark) {
+            return Ok(Some(Moved::Over));
+        }
+        let met = matches!(stop, Stop::Trap) && breakpoint.is_met(self.pid())?;
+        breakpoint.clear(self.pid())?;
+        match stop {
+            _ if met => Ok(Some(Moved::Inside)),
+            Stop::SystemCall => Ok(None),
+            stop => Err(self.fault(stop)),
+        }
+    }
+
     /// Lets it go on to the end of the operation, at full speed.
     ///
     /// # Errors
@@ -216,12 +264,20 @@ impl Tracee {
         }
     }
 
+    /// The address of the next instruction.
+    ///
+    /// # Errors
+    /// When the child cannot be looked at.
+    pub fn address(&self) -> io::Result<u64> {
+        Ok(ptrace::syscall_info(self.pid())?.instruction_pointer)
+    }
+
     /// Whether the next instruction is a system call.
     ///
     /// # Errors
     /// When the child cannot be looked at.
     pub fn at_system_call(&self) -> io::Result<bool> {
-        let at = ptrace::syscall_info(self.pid())?.instruction_pointer;
+        let at = self.address()?;
         // At the very end of a mapping a whole word cannot be read; no system call of a C library stands there.
         let code = ptrace::read(self.pid(), at as ptrace::AddressType).unwrap_or_default();
         Ok(if cfg!(target_arch = "x86_64") {

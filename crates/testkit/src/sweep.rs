@@ -16,6 +16,7 @@ use std::fmt;
 use std::io;
 
 use crate::scratch::View;
+use crate::step::far::{Path, Route};
 use crate::step::{Marks, Moved, Place, Tracee};
 
 /// Which places of an operation are tried.
@@ -29,6 +30,8 @@ pub struct Plan {
     pub most: usize,
     /// Added to the places of a sample, so that repeated runs look elsewhere.
     pub seed: u64,
+    /// How far into a window the scout steps; what lies beyond is passed over.
+    pub reach: usize,
 }
 
 /// Most single steps that the sample of one window may cost, about 20 s: the longest windows get a smaller one.
@@ -38,13 +41,13 @@ impl Plan {
     /// Every instruction of every window up to 1500 instructions, as long as that makes no more than 5000 trials.
     #[must_use]
     pub const fn full() -> Self {
-        Self { every_up_to: 1500, sample: 300, most: 5000, seed: 0 }
+        Self { every_up_to: 1500, sample: 300, most: 5000, seed: 0, reach: usize::MAX }
     }
 
     /// The places after a change, and a few others.
     #[must_use]
     pub const fn short() -> Self {
-        Self { every_up_to: 6, sample: 3, most: 400, seed: 0 }
+        Self { every_up_to: 6, sample: 3, most: 400, seed: 0, reach: usize::MAX }
     }
 
     /// The places to try. Where they would be too many, the shortest windows stay whole and the others get thinner.
@@ -86,6 +89,8 @@ struct Window {
     length: usize,
     /// Steps after which the shared memory was another.
     changes: Vec<usize>,
+    /// Where the steps led.
+    path: Path,
 }
 
 type Setup<'a, W> = Box<dyn FnMut() -> Result<W, String> + 'a>;
@@ -181,28 +186,36 @@ pub fn sweep<W>(
     subject: &mut Subject<'_, W>,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Report, Fault> {
-    let scouted = scout(subject).map_err(|what| Fault { place: None, what, trials: 0 })?;
+    let scouted = scout(subject, plan.reach).map_err(|what| Fault { place: None, what, trials: 0 })?;
     let places = plan.places(&scouted);
     let mut report = Report::of(&scouted);
     for place in places.iter().copied().map(Some).chain([None]) {
         progress(report.trials, places.len() + 1);
-        trial(subject, place).map_err(|what| Fault { place, what, trials: report.trials })?;
+        let way = place.map(|place| (route(&scouted, place), place));
+        trial(subject, way).map_err(|what| Fault { place, what, trials: report.trials })?;
         report.trials += 1;
     }
     Ok(report)
 }
 
-/// One trial: killed at `place`, or after the end.
-fn trial<W>(subject: &mut Subject<'_, W>, place: Option<Place>) -> Result<(), String> {
+/// The way to a place, and the place.
+type Way = (Option<Route>, Place);
+
+fn route(scouted: &[Window], place: Place) -> Option<Route> {
+    scouted.get(place.window)?.path.route(place.step)
+}
+
+/// One trial: killed at a place, or after the end.
+fn trial<W>(subject: &mut Subject<'_, W>, way: Option<Way>) -> Result<(), String> {
     let world = (subject.setup)()?;
-    let moved = interrupt(&world, &subject.victim, place).map_err(|error| error.to_string())?;
+    let moved = interrupt(&world, &subject.victim, way).map_err(|error| error.to_string())?;
     (subject.check)(world, moved)
 }
 
-fn interrupt<W>(world: &W, victim: impl Fn(&W, &Marks), place: Option<Place>) -> io::Result<Moved> {
+fn interrupt<W>(world: &W, victim: impl Fn(&W, &Marks), way: Option<Way>) -> io::Result<Moved> {
     let mut tracee = Tracee::start(|marks| victim(world, marks))?;
-    let moved = match place {
-        Some(place) => tracee.run_to(place)?,
+    let moved = match way {
+        Some((route, place)) => tracee.run_by(route, place)?,
         None => {
             tracee.finish()?;
             Moved::Over
@@ -213,20 +226,32 @@ fn interrupt<W>(world: &W, victim: impl Fn(&W, &Marks), place: Option<Place>) ->
 }
 
 /// Steps through the whole operation once.
-fn scout<W>(subject: &mut Subject<'_, W>) -> Result<Vec<Window>, String> {
+fn scout<W>(subject: &mut Subject<'_, W>, reach: usize) -> Result<Vec<Window>, String> {
     let world = (subject.setup)()?;
     let view = (subject.view)(&world);
-    let windows = walk(&world, &subject.victim, view.as_ref()).map_err(|error| error.to_string())?;
+    let windows = walk(&world, &subject.victim, view.as_ref(), reach).map_err(|error| error.to_string())?;
     // The world of a run that came to its end must be in order too, or no trial means anything.
     (subject.check)(world, Moved::Over).map_err(|what| format!("killed after its end: {what}"))?;
     Ok(windows)
 }
 
-fn walk<W>(world: &W, victim: impl Fn(&W, &Marks), view: Option<&View>) -> io::Result<Vec<Window>> {
+fn walk<W>(
+    world: &W,
+    victim: impl Fn(&W, &Marks),
+    view: Option<&View>,
+    reach: usize,
+) -> io::Result<Vec<Window>> {
     let mut tracee = Tracee::start(|marks| victim(world, marks))?;
     let look = || view.map_or(0, View::fingerprint);
     let (mut windows, mut seen) = (vec![Window::default()], look());
-    while tracee.step()? == Moved::Inside {
+    windows[0].path.push(tracee.address()?);
+    loop {
+        let Place { window, step } = tracee.place();
+        let next = Place { window: window + 1, step: 0 };
+        let moved = if step < reach { tracee.step() } else { tracee.run_to(next) }?;
+        if moved == Moved::Over {
+            break;
+        }
         let Place { window, step } = tracee.place();
         if window == windows.len() {
             windows.push(Window::default());
@@ -234,6 +259,7 @@ fn walk<W>(world: &W, victim: impl Fn(&W, &Marks), view: Option<&View>) -> io::R
         let now = look();
         let this = &mut windows[window];
         this.length = step;
+        this.path.push(tracee.address()?);
         if now != seen {
             this.changes.push(step);
             seen = now;
@@ -295,16 +321,17 @@ fn beside<W>(
     progress: &mut dyn FnMut(usize, usize),
     mut meanwhile: impl FnMut(&mut W, &mut Tracee, Moved) -> Result<(), String>,
 ) -> Result<Report, Fault> {
-    let scouted = scout(subject).map_err(|what| Fault { place: None, what, trials: 0 })?;
+    let scouted = scout(subject, plan.reach).map_err(|what| Fault { place: None, what, trials: 0 })?;
     let places = plan.places(&scouted);
     let mut report = Report::of(&scouted);
-    for place in places.iter().copied() {
+    // The second mark is a system call too, and what follows it no more of the operation.
+    for place in places.iter().copied().filter(|place| place.window + 1 < scouted.len()) {
         progress(report.trials, places.len());
         let fault = |what| Fault { place: Some(place), what, trials: report.trials };
         let mut world = (subject.setup)().map_err(fault)?;
         let text = |error: io::Error| fault(error.to_string());
         let mut tracee = Tracee::start(|marks| (subject.victim)(&world, marks)).map_err(text)?;
-        let moved = tracee.run_to(place).map_err(text)?;
+        let moved = tracee.run_by(route(&scouted, place), place).map_err(text)?;
         meanwhile(&mut world, &mut tracee, moved).map_err(fault)?;
         tracee.kill().map_err(text)?;
         (subject.check)(world, Moved::Over).map_err(fault)?;
@@ -317,20 +344,24 @@ fn beside<W>(
 mod tests {
     use super::*;
 
+    fn window(length: usize, changes: Vec<usize>) -> Window {
+        Window { length, changes, path: Path::default() }
+    }
+
     fn windows() -> Vec<Window> {
-        vec![Window { length: 3, changes: vec![2] }, Window { length: 1000, changes: vec![501, 777] }]
+        vec![window(3, vec![2]), window(1000, vec![501, 777])]
     }
 
     #[test]
     fn a_short_window_is_tried_at_every_step() {
-        let places = Plan { every_up_to: 3, sample: 1, most: 99, seed: 0 }.places(&windows());
+        let places = Plan { every_up_to: 3, sample: 1, most: 99, ..Plan::short() }.places(&windows());
         let first: Vec<usize> = places.iter().filter(|p| p.window == 0).map(|p| p.step).collect();
         assert_eq!(first, [0, 1, 2, 3]);
     }
 
     #[test]
     fn too_many_places_are_thinned_and_changes_stay() {
-        let places = Plan { every_up_to: 2000, sample: 100, most: 50, seed: 0 }.places(&windows());
+        let places = Plan { every_up_to: 2000, sample: 100, most: 50, ..Plan::short() }.places(&windows());
         assert!(places.len() < 50, "{}", places.len());
         for step in [501, 777] {
             assert!(places.contains(&Place { window: 1, step }));
@@ -339,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_long_window_keeps_its_ends_and_its_changes() {
-        let places = Plan { every_up_to: 3, sample: 2, most: 99, seed: 100 }.places(&windows());
+        let places = Plan { every_up_to: 3, sample: 2, most: 99, seed: 100, ..Plan::short() }.places(&windows());
         let second: Vec<usize> = places.iter().filter(|p| p.window == 1).map(|p| p.step).collect();
         assert_eq!(second, [0, 100, 501, 600, 777, 1000]);
     }

@@ -8,6 +8,9 @@
 
 use ginnel_testkit::model::{Depth, Expect, cases};
 
+#[path = "models/ring.rs"]
+mod tables;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Verified,
@@ -214,6 +217,103 @@ const BROADCAST_WAITING: Table = &[
     ("control 3 of 1 mutations", Verified),
 ];
 
+const BLOCKS: Table = &[
+    ("1+1, 2 blocks, 2 queues, 2 kills", Verified),
+    ("1+1, 2 blocks, leases, 2 kills", Verified),
+    ("1+1, 2 blocks, drop, 2 kills", Verified),
+    ("1+1, 2 blocks, drop, leases, 1 kill", Verified),
+    ("1+1, 2 blocks, closed, 1 kill", Verified),
+    ("1+1, 2 blocks, a queue made anew, 1 kill", Verified),
+    ("1+1, a block sent on, 2 kills", Verified),
+    ("1+1, 2 blocks, 1 queue of 2, 2 kills", Verified),
+    ("2+1, 2 kills", Verified),
+    ("1+2, leases, 1 kill", Verified),
+    ("2+2, 1 kill", Verified),
+    ("not needed: the generation, 1+1, 2 kills", Verified),
+    ("not needed if redelivered: queues first", Verified),
+    ("mutation SweepInFlight", Unsafe),
+    ("mutation InFlightFullOnly", Unsafe),
+    ("mutation InFlightAborted", Unsafe),
+    ("mutation InFlightNoCell", Unsafe),
+    ("mutation CellBeforeSlot", Unsafe),
+    ("mutation AckBeforeReceive", Unsafe),
+    ("mutation CarrierAfterCommit", Unsafe),
+    ("mutation CarrierWithoutQueue", Unsafe),
+    ("mutation CarrierWithoutPosition", Unsafe),
+    ("mutation BlocksFirst", Unsafe),
+    ("mutation DropWithoutReceive", Stuck),
+    ("mutation FreeByStore", Unsafe),
+    ("mutation ClearUnlooked", Unsafe),
+    ("mutation FreeWithCarrier", Unsafe),
+    ("mutation ClearBeforeAck", Unsafe),
+    ("mutation NoClear", Unsafe),
+    ("mutation BitsFirst", Unsafe),
+    ("mutation ReleaseUnderLease", Unsafe),
+    ("mutation SkipBlocks", Unsafe),
+    ("mutation SkipWriting", Unsafe),
+    ("mutation SkipReading", Unsafe),
+    ("mutation SkipCells", Unsafe),
+    ("control 1 of 9 mutations", Verified),
+    ("control 2 of 1 mutations", Verified),
+    ("control 3 of 1 mutations", Verified),
+    ("control 4 of 4 mutations", Verified),
+    ("control 5 of 2 mutations", Verified),
+    ("control 6 of 2 mutations", Verified),
+    ("control 7 of 1 mutations", Verified),
+    ("control 8 of 2 mutations", Verified),
+];
+
+const BLOCKWAIT: Table = &[
+    ("3 users x2, 1 block, no kill", Verified),
+    ("3 users x1, 1 block, 2 deadlines, no kill", Verified),
+    ("3 users x1, 2 blocks, 1 deadline, no kill", Verified),
+    ("3 users x1, 1 block, 2 kills, 1 deadline", Verified),
+    ("mutation NoPostFence", Stuck),
+    ("mutation NoArmFence", Stuck),
+    ("mutation NoSecondLook", Stuck),
+    ("mutation SeqAfterLook", Stuck),
+    ("mutation ClearAfterBump", Stuck),
+    ("mutation NoPass", Stuck),
+    ("mutation LeaveAtDeadline", Stuck),
+    ("mutation PassWithoutArm", Stuck),
+    ("mutation LeaverDisarms", Stuck),
+    ("mutation SilentRecovery", Stuck),
+    ("control 1 of 8 mutations", Verified),
+    ("control 2 of 1 mutations", Verified),
+    ("control 3 of 1 mutations", Verified),
+];
+
+const MPSC: Table = &[
+    ("2 producers x2, 2 lanes, all stay, no kill", Verified),
+    ("2 producers x2, 1 lane, 1 kill", Verified),
+    ("1 producer x1, 2 lanes, 2 kills, 1 close", Verified),
+    ("1 producer and 1 clone, 2 lanes, 1 kill", Verified),
+    ("mutation TakeAsEmpty", Unsafe),
+    ("mutation PostToOwnLine", Stuck),
+    ("mutation ArmAfterLook", Stuck),
+    ("mutation LookAtOneLane", Stuck),
+    ("mutation ClearAfterWake", Stuck),
+    ("mutation SilentRecovery", Stuck),
+    ("mutation RoleStaysHeld", Stuck),
+    ("mutation SilentClose", Stuck),
+    ("mutation OneCensus", Unsafe),
+    ("mutation CensusBeforeTaking", Unsafe),
+    ("mutation CensusAfterCommit", Unsafe),
+    ("mutation NoLastLook", Unsafe),
+    ("mutation NoFlag", Unsafe),
+    ("mutation FlagOneLane", Unsafe),
+    ("mutation CloseForgetsFlag", Unsafe),
+    ("mutation AckBeforeRead", Unsafe),
+    ("control 1 of 1 mutations", Verified),
+    ("control 2 of 4 mutations", Verified),
+    ("control 3 of 1 mutations", Verified),
+    ("control 4 of 3 mutations", Verified),
+    ("control 5 of 3 mutations", Verified),
+    ("control 6 of 2 mutations", Verified),
+    ("control 7 of 1 mutations", Verified),
+    ("control 8 of 1 mutations", Verified),
+];
+
 fn check(model: &str, table: Table) {
     let cases: Vec<_> = cases(Depth::Default).into_iter().filter(|case| case.model == model).collect();
     let kind = |expect| match expect {
@@ -258,6 +358,36 @@ fn lifetime() {
 fn broadcast() {
     check("broadcast", BROADCAST);
     check("bcastwait", BROADCAST_WAITING);
+}
+
+#[test]
+fn blocks() {
+    check("blocks", BLOCKS);
+}
+
+#[test]
+fn blockwait() {
+    check("blockwait", BLOCKWAIT);
+}
+
+#[test]
+fn mpsc() {
+    check("mpsc", MPSC);
+}
+
+#[test]
+fn ring() {
+    check("ring", tables::RING);
+}
+
+#[test]
+fn leases() {
+    check("leases", tables::LEASES);
+}
+
+#[test]
+fn waiting() {
+    check("waiting", tables::WAITING);
 }
 
 #[test]

@@ -155,8 +155,8 @@ impl<T: Message> Receiver<T> {
         self.lease_with(patience).map_err(|why| self.core.recv_timeout_error(why))
     }
 
-    /// [`Receiver::lease`] for a loop. `None`: closed, and everything is acknowledged but what this process has leased
-    /// itself.
+    /// [`Receiver::lease`] for a loop. `None`: closed, and everything is acknowledged; a process that has leases itself does
+    /// not wait for those of others.
     ///
     /// # Errors
     /// As [`Receiver::recv`], but for `Closed`.

@@ -207,7 +207,8 @@ impl Ring {
     }
 
     /// `Closed`, unless somebody may still commit, or another participant may still put something back. Slots
-    /// before cells, because messages move from those to these.
+    /// before cells, because messages move from those to these. Who has a lease itself does not wait for those of
+    /// others: two that have one each would wait for each other.
     fn what_may_come(&self, me: ParticipantId) -> RingError {
         for index in 0..self.slots.capacity() {
             let word = self.look(index);
@@ -218,15 +219,20 @@ impl Ring {
                 _ => {}
             }
         }
+        let (mut mine, mut foreign) = (false, None);
         for index in 0..self.slots.cells() {
             let word = self.look_at_cell(index);
             match (word.st(), word.owner()) {
-                (CellWord::HELD, Some(owner)) if owner != me => return RingError::Busy(owner),
+                (CellWord::HELD, Some(owner)) if owner != me => foreign = Some(owner),
+                (CellWord::HELD, _) => mine = true,
                 (CellWord::ORPHAN, _) => return RingError::WouldBlock,
                 _ => {}
             }
         }
-        RingError::Closed
+        match foreign {
+            Some(owner) if !mine => RingError::Busy(owner),
+            _ => RingError::Closed,
+        }
     }
 
     #[inline(always)]

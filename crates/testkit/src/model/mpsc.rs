@@ -111,7 +111,10 @@ struct Producer {
 impl Producer {
     /// Has a lane, and the consumer may know.
     fn has_joined(&self) -> bool {
-        use Sends::{Cloning, Commit, Idle, LateCensus, PostBump, PostClear, PostClearLate, PostFlag, PostWake, StoreHint};
+        use Sends::{
+            Cloning, Commit, Idle, LateCensus, PostBump, PostClear, PostClearLate, PostFlag, PostWake,
+            StoreHint,
+        };
         matches!(
             self.at,
             Idle | Cloning(_)
@@ -262,6 +265,23 @@ impl State {
         }
     }
 
+    /// Drops what nobody will look at again, so that states which differ in nothing else are one.
+    fn forget(&mut self) {
+        use Receives::{CheckAgain, CheckLook, CheckRole, Look, ReadHead};
+        for producer in &mut self.producers {
+            if matches!(producer.at, Sends::Gone | Sends::Out | Sends::Dead(_)) {
+                (producer.lane, producer.position) = (0, 0);
+            }
+        }
+        let consumer = &mut self.consumer;
+        match consumer.at {
+            CheckRole(_) | CheckLook(_) | CheckAgain => {}
+            Look(_) => consumer.takings = 0,
+            _ => (consumer.takings, consumer.used) = (0, 0),
+        }
+        consumer.after_death &= matches!(consumer.at, ReadHead(_));
+    }
+
     /// Remembers the first moment without producers since the consumer began to look.
     fn note_quiet(&mut self) {
         use Receives::{CheckAgain, CheckLook, CheckRole};
@@ -299,6 +319,7 @@ impl Model for Mpsc {
         self.proceed_consumer(s, &mut found, out);
         for (who, what, mut next) in found {
             next.note_quiet();
+            next.forget();
             out.add(who, what, next);
         }
     }

@@ -17,11 +17,13 @@
 //!           then, if slept: pass
 //! pass      next slot of my direction armable: CAS w -> w|W; else wake one on my line
 //! abort     of a live producer is a commit: it pays what it owes
-//! put back  slot = REDELIV|W (whoever armed the claimed word still sleeps); bump redeliver; NE: seq += 1, wake one
+//! put back  slot = REDELIV|W (whoever armed the claimed word still sleeps); bump redeliver;
+//!           NE: seq += 1, wake one
 //! close     closed = 1; every line: seq += 1, wake all. A producer looks at closed behind its claim (then it
-//!           aborts), and before it sleeps. A consumer that found nothing, then closed, then nothing again, is told
-//!           so if nothing can come back: no slot but FREE or ABORT, no cell HELD or ORPHAN. For somebody's
-//!           HELD it sleeps as usual; whoever frees a cell looks at closed behind notify, and wakes all on NE
+//!           aborts), and before it sleeps. A consumer that found nothing, then closed, then nothing again,
+//!           is told so if nothing can come back: no slot but FREE or ABORT, no cell HELD or ORPHAN. For the
+//!           HELD of others it sleeps as usual, but only with empty hands (model `leases`); whoever frees
+//!           a cell looks at closed behind notify, and wakes all on NE
 //!
 //! lease     s = NE.seq; bit: CAS some ORPHAN -> HELD(me): got it
 //!           c = CELL.seq; CAS a cell FREE -> LOAN(me); none: if slept, pass and slept = false;
@@ -42,11 +44,13 @@
 //! who slept has not passed yet. Hence whoever slept passes, also before he goes to sleep on another line.
 //!
 //! CELL has sleepers of two kinds, so its wake goes to all: one alone may meet the wrong kind, who sleeps on.
+//! Two lines, one for each kind, are a special case of this one.
 //!
 //! What must hold: everything that was sent is acknowledged in the end, every producer gets rid of its
 //! messages, nobody sleeps over what he waits for. Nearly all configurations are without slices: there nobody
-//! wakes by himself. The walk, the redelivery scan and the transfer into a cell are one step each here (models
-//! `ring` and `leases`); a sequence word is modelled by a bit for each reader, which says that it has moved.
+//! wakes by himself. The walk, the redelivery scan, the transfer into a cell and the look whether all is over
+//! are one step each here (models `ring` and `leases`); a sequence word is a bit for each reader, which says
+//! that it has moved.
 //!
 //! | dies | leaves | effect |
 //! |---|---|---|

@@ -29,7 +29,10 @@ pub(in super::super) fn cases(depth: Depth) -> Vec<Case> {
     add("2 writers, 2 readers, 2+1 messages, no kill", Waiting { messages: [2, 1], ..SLEEPERS });
     add("2 writers, 2 readers, 1+1 messages, 1 kill", Waiting { kills: 1, ..SLEEPERS });
     if depth == Depth::Deep {
-        add("2 writers, 2 readers, 2+1 messages, 2 kills", Waiting { messages: [2, 1], kills: 2, ..SLEEPERS });
+        add(
+            "2 writers, 2 readers, 2+1 messages, 2 kills",
+            Waiting { messages: [2, 1], kills: 2, ..SLEEPERS },
+        );
     }
     let without = |model| Waiting { bug: waiting::Bug::None, ..model };
     let bug = |model: &Waiting| format!("{:?}", model.bug);
@@ -48,19 +51,19 @@ fn configurations(depth: Depth) -> Vec<Case> {
     add("1 slot, 2+1 messages, W, 1 kill", Broadcast { messages: [2, 1], kills: 1, w: true, ..SMALL });
     add("1 slot, 1+1 messages, hints, 1 kill", Broadcast { kills: 1, hints: true, ..SMALL });
     add("2 slots, 2+1 messages, hints", Broadcast { capacity: 2, messages: [2, 1], hints: true, ..SMALL });
-    add("1 slot, 1+1 messages, hints, closed, 1 kill", Broadcast { kills: 1, hints: true, closes: true, ..SMALL });
+    add(
+        "1 slot, 1+1 messages, hints, closed, 1 kill",
+        Broadcast { kills: 1, hints: true, closes: true, ..SMALL },
+    );
     add("1 slot, 1+1 messages, 2 readers", Broadcast { readers: 2, ..SMALL });
     if depth == Depth::Deep {
         add("2 slots, 2+2 messages, 2 kills", Broadcast { capacity: 2, kills: 2, ..two });
         add("2 slots, 2+2 messages, W, 1 kill", Broadcast { capacity: 2, kills: 1, w: true, ..two });
         add("2 slots, 2+2 messages, hints, 1 kill", Broadcast { capacity: 2, kills: 1, hints: true, ..two });
-        add("2 slots, 2+1 messages, hints, closed", Broadcast {
-            capacity: 2,
-            messages: [2, 1],
-            hints: true,
-            closes: true,
-            ..SMALL
-        });
+        add(
+            "2 slots, 2+1 messages, hints, closed",
+            Broadcast { capacity: 2, messages: [2, 1], hints: true, closes: true, ..SMALL },
+        );
     }
     cases
 }

@@ -61,6 +61,31 @@ impl Mpsc {
                 n.flag = false;
                 "flag = 0"
             }
+            Receives::Read(_) | Receives::Ack(_) => return self.receive(s, found, out),
+            Receives::Told => {
+                let waits = s.lanes.iter().any(|lane| lane.sent > lane.head);
+                if !waits && !s.lanes.iter().any(|lane| matches!(lane.role, Role::Held(_))) {
+                    return;
+                }
+                me.at = Receives::Census;
+                "tries again"
+            }
+            Receives::Dead(repair) => return self.repair_consumer(s, repair, found),
+            Receives::CheckCensus
+            | Receives::CheckRole(_)
+            | Receives::CheckLook(_)
+            | Receives::CheckAgain => {
+                return self.check(s, found, out);
+            }
+            _ => return self.wait(s, found),
+        };
+        found.push((ME, what, n));
+    }
+
+    fn receive(&self, s: &State, found: &mut Found, out: &mut Steps<State>) {
+        let mut n = *s;
+        let me = &mut n.consumer;
+        let what = match s.consumer.at {
             Receives::Read(lane) => {
                 let i = lane as usize;
                 let position = s.consumer.position[i] - u8::from(self.bug == Bug::AckBeforeRead);
@@ -82,19 +107,7 @@ impl Mpsc {
                 n.lanes[i].head = s.consumer.position[i] + 1;
                 "ACKNOWLEDGES"
             }
-            Receives::Told => {
-                let waits = s.lanes.iter().any(|lane| lane.sent > lane.head);
-                if !waits && !s.lanes.iter().any(|lane| matches!(lane.role, Role::Held(_))) {
-                    return;
-                }
-                me.at = Receives::Census;
-                "tries again"
-            }
-            Receives::Dead(repair) => return self.repair_consumer(s, repair, found),
-            Receives::CheckCensus | Receives::CheckRole(_) | Receives::CheckLook(_) | Receives::CheckAgain => {
-                return self.check(s, found, out);
-            }
-            _ => return self.wait(s, found),
+            _ => return,
         };
         found.push((ME, what, n));
     }

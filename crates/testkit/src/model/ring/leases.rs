@@ -14,8 +14,8 @@
 //!           slot = FREE(h + cap)
 //! ack       cell = FREE(g + 1)
 //! nack      cell = ORPHAN(g); redeliver = (x + 2) | bit
-//! take      (without a lease) as above with slots scanned before cells; what came from a slot is acknowledged
-//!           by slot = FREE(h + cap) or put back by slot = FULL(h, REDELIV), bump; what came from a cell by
+//! take      (without a lease) as above, slots scanned before cells; what came from a slot is acknowledged by
+//!           slot = FREE(h + cap) or put back by slot = FULL(h, REDELIV), bump; what came from a cell by
 //!           cell = FREE or ORPHAN, bump
 //! recover d (holding the lock of d)
 //!           1  slots: WRITING(d) -> ABORT; READING(h,d): a cell HELD(d) for h -> FREE(h + cap);
@@ -25,7 +25,8 @@
 //! is done   every slot is neither FULL nor READING, and then every cell neither HELD nor ORPHAN
 //! close     closed = 1. A producer looks at closed behind its claim; closed: slot = ABORT
 //! is over   (what a receiver must know before he says so) closed, and then every slot is FREE or ABORT, and
-//!           then every cell is FREE, LOAN or his own: nothing can come back to him
+//!           then every cell is FREE, LOAN or his own: nothing can come back to him. Whoever has a lease does
+//!           not wait for the leases of others: they may wait for his
 //! in flight (position p) slot p is FULL(p) or READING(p); or then, some cell is HELD or ORPHAN with p
 //! ```
 //!
@@ -254,6 +255,8 @@ enum Bug {
     OverIgnoresReading,
     OverIgnoresHeld,
     OverCellsFirst,
+    /// A receiver that has a lease waits until others have given back theirs.
+    WaitsWithLease,
 }
 
 /// One configuration of the model.
@@ -271,6 +274,8 @@ struct Leases {
     takes: bool,
     /// Messages are given back as well.
     nacks: bool,
+    /// The consumers are threads of one process: they share an id, and die together.
+    threads: bool,
     /// A consumer may keep one lease while it asks for more.
     keeps: bool,
     /// Somebody gives leases back twice.
@@ -365,7 +370,10 @@ impl Model for Leases {
             if owns && s.kills < self.kills {
                 let mut n = *s;
                 n.kills += 1;
-                n.processes[k] = Process { at: At::Dead, sent: process.sent, ..Process::default() };
+                for j in (0..PROCESSES).filter(|j| self.id(*j) == self.id(k)) {
+                    let sent = s.processes[j].sent;
+                    n.processes[j] = Process { at: At::Dead, sent, ..Process::default() };
+                }
                 out.add(Who::Process(k), "KILLED", n);
             }
             if k < self.producers { self.produce(s, k, out) } else { self.consume(s, k, out) }
@@ -405,6 +413,11 @@ impl Model for Leases {
 }
 
 impl Leases {
+    fn id(&self, k: usize) -> u8 {
+        let k = if self.threads { k.min(self.producers) } else { k };
+        k as u8 + 1
+    }
+
     fn is_empty(&self, slot: &Slot) -> bool {
         slot.word == Word::Free || self.closes && slot.word == Word::Abort
     }
@@ -414,7 +427,7 @@ impl Leases {
         let sent = s.processes[k].sent;
         let pos = s.processes[k].pos;
         let early = self.bug == Bug::ClosedBeforeClaim;
-        let own = Slot { word: Word::Writing(k as u8 + 1), pos };
+        let own = Slot { word: Word::Writing(self.id(k)), pos };
         let mut n = *s;
         match s.processes[k].at {
             At::Idle if sent < self.messages && early => {
@@ -424,6 +437,10 @@ impl Leases {
             At::Idle | At::Check if sent < self.messages && (s.processes[k].at == At::Idle || early) => {
                 let slot = n.slot(s.tail, self.capacity);
                 if *slot != (Slot { word: Word::Free, pos: s.tail }) {
+                    if s.closed {
+                        n.processes[k] = Process { at: At::Told, sent, ..Process::default() };
+                        out.add(who, "send: full, and closed", n);
+                    }
                     return;
                 }
                 slot.word = own.word;

@@ -58,19 +58,23 @@ fn configurations(depth: Depth) -> Vec<Case> {
     add("mixed, nacks, 1 kill", Waiting { leaves: 0, messages: 1, kills: 1, ..mixed(Bug::None) });
     add("2 lessees, nacks, 1 leaves", Waiting { messages: 1, ..lessees(Bug::None) });
     add("wait done, 2 lessees, 1 leaves", Waiting { patient: 1, messages: 1, ..LESSEES });
-    add("close, 1P2C", Waiting { closer: 1, leaves: 0, ..CONSUMERS });
+    add("close, 1P2C", Waiting { closer: 1, leaves: 0, messages: 1, ..CONSUMERS });
     add("close, mixed", Waiting { closer: 1, leaves: 0, messages: 1, ..MIXED });
     add("not needed: commit before wake", Waiting { bug: Bug::WakeBeforeCommit, ..CONSUMERS });
     add("not needed: W left by recovery", killed(Bug::RecoveryWithoutW));
     add("not needed: pass, if wakes go to all", leaves(Bug::WakesAll));
     add("slices: nobody passes", Waiting { slices: true, ..leaves(Bug::NoPass) });
     add("slices: recovery is silent", Waiting { slices: true, ..killed(Bug::SilentRecovery) });
+    add("slices: plain ACK is silent", Waiting { slices: true, ..patient(Bug::PlainAckWithoutNotify) });
     if depth == Depth::Deep {
         add("2P2C x2", Waiting { messages: 2, ..FOUR });
         add("2P2C x2, room for 2", Waiting { messages: 2, capacity: 2, ..FOUR });
         add("2P2C, 1 kill", Waiting { kills: 1, ..FOUR });
         add("2P2C, slices, 1 kill", Waiting { kills: 1, slices: true, ..FOUR });
-        add("2P2C, slices, 1 leaves, nobody passes", Waiting { slices: true, leaves: 1, bug: Bug::NoPass, ..FOUR });
+        add(
+            "2P2C, slices, 1 leaves, nobody passes",
+            Waiting { slices: true, leaves: 1, bug: Bug::NoPass, ..FOUR },
+        );
         add("1P2C x2, 1 leaves, 1 kill", Waiting { kills: 1, ..CONSUMERS });
         add("1P2C x1, 2 kills", Waiting { messages: 1, kills: 2, leaves: 0, ..CONSUMERS });
         add("2P1C x1, 2 kills", Waiting { messages: 1, kills: 2, leaves: 0, ..PRODUCERS });
@@ -79,8 +83,12 @@ fn configurations(depth: Depth) -> Vec<Case> {
         add("2P2C, puts back, aborts", Waiting { nacks: true, aborts: 1, ..FOUR });
         add("2 lessees, nacks, 1 kill", Waiting { kills: 1, messages: 1, leaves: 0, ..lessees(Bug::None) });
         add("2 lessees, 2 cells, nacks", Waiting { cells: 2, leaves: 0, ..lessees(Bug::None) });
-        add("2 lessees and a taker, nacks", Waiting { takers: 1, messages: 1, leaves: 0, ..lessees(Bug::None) });
+        add(
+            "2 lessees and a taker, nacks",
+            Waiting { takers: 1, messages: 1, leaves: 0, ..lessees(Bug::None) },
+        );
         add("wait done, 2 lessees x2, 1 leaves", Waiting { patient: 1, ..LESSEES });
+        add("close, 1P2C x2", Waiting { closer: 1, leaves: 0, ..CONSUMERS });
         add("close, 2P2C", Waiting { closer: 1, ..FOUR });
         add("close, 1P2C, 1 kill", Waiting { closer: 1, kills: 1, leaves: 0, messages: 1, ..CONSUMERS });
     }

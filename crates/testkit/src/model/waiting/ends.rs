@@ -2,8 +2,8 @@
 
 use super::super::check::{Steps, Who};
 use super::{
-    At, Bug, CELL, Kind, Lent, NOT_EMPTY, NOT_FULL, NOTIFY, PASS, Process, Slot, State, WAKE_NOT_EMPTY, WAKE_NOT_FULL,
-    Waiting, Word,
+    At, Bug, CELL, Kind, Lent, NOT_EMPTY, NOT_FULL, NOTIFY, PASS, Process, Slot, State, WAKE_NOT_EMPTY,
+    WAKE_NOT_FULL, Waiting, Word,
 };
 
 impl Waiting {
@@ -132,7 +132,7 @@ impl Waiting {
         let slot = s.slot(s.head, self.capacity);
         match slot.word {
             Word::Full if slot.pos == s.head => {
-                return self.claim_message(s, k, slot, "CLAIM", out);
+                self.claim_message(s, k, slot, "CLAIM", out);
             }
             Word::Abort if slot.pos == s.head => {
                 *n.slot_mut(s.head, self.capacity) =

@@ -1,7 +1,10 @@
 //! Cells: the sleep for want of one, the lease, and what ends it; and whoever waits until all is done.
 
 use super::super::check::{Steps, Who};
-use super::{At, Bug, CELL, ENDING, Kind, Lent, NOT_EMPTY, NOTIFY, PASS, PROCESSES, State, WAKE_NOT_EMPTY, Waiting, Word};
+use super::{
+    At, Bug, CELL, ENDING, Kind, Lent, NOT_EMPTY, NOTIFY, PASS, PROCESSES, Process, State, WAKE_NOT_EMPTY,
+    Waiting, Word,
+};
 
 impl Waiting {
     fn cell(&self, s: &State, word: Lent) -> Option<usize> {
@@ -47,14 +50,7 @@ impl Waiting {
                     "lease: CAS cell FREE -> LOAN(me)"
                 }
                 None => {
-                    me.read &= !NOT_EMPTY;
-                    me.moved &= me.read;
-                    me.then = At::Flag;
-                    if process.slept && self.bug != Bug::NoCellWithoutPass {
-                        me.todo = PASS;
-                        me.slept = false;
-                    }
-                    me.settle();
+                    self.no_cell(me);
                     "lease: no cell"
                 }
             },
@@ -70,7 +66,8 @@ impl Waiting {
             At::SecondLook => {
                 let orphans = self.bug != Bug::SecondLookForFreeOnly;
                 let orphan = orphans && s.bit && self.cell(s, Lent::Orphan).is_some();
-                let there = if patient { self.is_done(s) } else { orphan || self.cell(s, Lent::Free).is_some() };
+                let there =
+                    if patient { self.is_done(s) } else { orphan || self.cell(s, Lent::Free).is_some() };
                 me.at = At::Sleep(CELL);
                 if there {
                     me.again();
@@ -96,6 +93,18 @@ impl Waiting {
         let cell = |word: &Lent| matches!(word, Lent::Held(_) | Lent::Orphan);
         let sent = (0..self.producers).all(|k| s.processes[k].sent == self.messages);
         sent && !s.slots.iter().any(|x| slot(x.word)) && !s.cells.iter().any(cell)
+    }
+
+    /// Off to sleep on CELL, but not before it has passed on NE.
+    fn no_cell(&self, me: &mut Process) {
+        me.read &= !NOT_EMPTY;
+        me.moved &= me.read;
+        me.then = At::Flag;
+        if me.slept && self.bug != Bug::NoCellWithoutPass {
+            me.todo = PASS;
+            me.slept = false;
+        }
+        me.settle();
     }
 
     /// Somebody who is not shown otherwise takes a cell, and will not give it back.

@@ -16,6 +16,7 @@ const SMALL: Leases = Leases {
     leases: true,
     takes: false,
     nacks: true,
+    threads: false,
     keeps: false,
     careless: false,
     watch: Watch::Nothing,
@@ -28,7 +29,11 @@ const SMALL: Leases = Leases {
 pub(in super::super) fn cases(depth: Depth) -> Vec<Case> {
     let mut cases = configurations(depth);
     let without = |model| Leases { bug: Bug::None, ..model };
-    cases.extend(with_controls("leases", depth, MUTATIONS, |model| format!("{:?}", model.bug), without));
+    let name = |model: &Leases| match model.watch {
+        Watch::InFlight => format!("{:?}, in flight", model.bug),
+        _ => format!("{:?}", model.bug),
+    };
+    cases.extend(with_controls("leases", depth, MUTATIONS, name, without));
     cases
 }
 
@@ -37,14 +42,28 @@ fn configurations(depth: Depth) -> Vec<Case> {
     let mut add = |what: &str, expect, model| cases.push(Case::new("leases", what, expect, depth, model));
     let two = Leases { kills: 2, recoverers: 2, ..SMALL };
     let both = Leases { takes: true, ..two };
-    add("leases, 2 kills", Expect::Verified, two);
-    add("leases and takes, 2 kills", Expect::Verified, both);
-    add("leases and takes, 1 cell, 2 kills", Expect::Verified, Leases { cells: 1, ..both });
+    add("leases, 1 cell, 2 kills", Expect::Verified, Leases { cells: 1, ..two });
+    add("leases and takes, 1 kill", Expect::Verified, Leases { kills: 1, ..both });
+    add("leases and takes, 1 cell, 2 kills", Expect::Verified, Leases { cells: 1, messages: 1, ..both });
     add("leases kept, 1 consumer, 2 kills", Expect::Verified, Leases { keeps: true, consumers: 1, ..both });
-    add("policy Drop, 2 kills", Expect::Verified, Leases { policy: Policy::Drop, ..both });
-    add("close, leases kept, 1 kill", Expect::Verified, Leases { keeps: true, kills: 1, ..CLOSE });
+    add("2 threads of one process, 1 kill", Expect::Verified, Leases { threads: true, kills: 1, ..both });
+    add("policy Drop, 1 kill", Expect::Verified, Leases { policy: Policy::Drop, kills: 1, ..both });
+    add("wait done, 1 kill", Expect::Verified, Leases { watch: Watch::Done, cells: 1, kills: 1, ..SMALL });
+    add(
+        "in flight, 1 kill",
+        Expect::Verified,
+        Leases { watch: Watch::InFlight, cells: 1, kills: 1, ..SMALL },
+    );
+    add("close, 1 consumer, 1 kill", Expect::Verified, Leases { consumers: 1, kills: 1, ..CLOSE });
     if depth == Depth::Deep {
-        add("leases kept, 2 kills", Expect::Verified, Leases { keeps: true, ..both });
+        add("leases, 2 kills", Expect::Verified, two);
+        add("leases and takes, 2 kills", Expect::Verified, both);
+        add("policy Drop, 2 kills", Expect::Verified, Leases { policy: Policy::Drop, ..both });
+        add("leases kept, 1 kill", Expect::Verified, Leases { keeps: true, kills: 1, ..SMALL });
+        add("2 threads of one process, 2 kills", Expect::Verified, Leases { threads: true, ..both });
+        add("2P2C, leases, 2 kills", Expect::Verified, Leases { producers: 2, messages: 1, ..two });
+        add("wait done, leases and takes, 2 kills", Expect::Verified, Leases { watch: Watch::Done, ..both });
+        add("close, leases kept, 1 kill", Expect::Verified, Leases { keeps: true, kills: 1, ..CLOSE });
     }
     cases
 }
@@ -88,7 +107,7 @@ const MUTATIONS: &[(Expect, Leases)] = &[
     (NAMED, killed(Bug::LoanNotSwept)),
     (NAMED, killed(Bug::HeldNotSwept)),
     (Expect::Stuck, killed(Bug::NoBumpByRecovery)),
-    (Expect::Stuck, Leases { kills: 2, ..killed(Bug::BumpIfChanged) }),
+    (Expect::Stuck, Leases { kills: 2, cells: 1, ..killed(Bug::BumpIfChanged) }),
     (Expect::Stuck, quiet(Bug::NackWithoutBump)),
     (Expect::Stuck, quiet(Bug::NackBumpsFirst)),
     (Expect::Stuck, taken(Bug::PutBackWithoutBump)),
@@ -108,4 +127,5 @@ const MUTATIONS: &[(Expect, Leases)] = &[
     (COMES_BACK, closed(Bug::OverIgnoresReading)),
     (COMES_BACK, closed(Bug::OverIgnoresHeld)),
     (COMES_BACK, closed(Bug::OverCellsFirst)),
+    (Expect::Stuck, Leases { keeps: true, nacks: false, ..closed(Bug::WaitsWithLease) }),
 ];

@@ -35,7 +35,12 @@ impl Leases {
             true if i < cells => self.cell_may_come_back(s, k, i as usize),
             true => self.slot_may_come_back(s, (i - cells) as usize),
         };
-        n.processes[k].at = if comes_back { At::Idle } else { At::Over(i + 1) };
+        let waits = self.bug == Bug::WaitsWithLease && i >= slots;
+        n.processes[k].at = match (comes_back, waits) {
+            (false, _) => At::Over(i + 1),
+            (true, true) => At::Over(0),
+            (true, false) => At::Idle,
+        };
         out.add(who, if comes_back { "over? not yet" } else { "over? nothing here" }, n);
     }
 
@@ -51,7 +56,7 @@ impl Leases {
     fn cell_may_come_back(&self, s: &State, k: usize, i: usize) -> bool {
         match s.cells[i].word {
             Lent::Free | Lent::Loan(_) => false,
-            Lent::Held(owner) => owner != k as u8 + 1 && self.bug != Bug::OverIgnoresHeld,
+            Lent::Held(owner) => owner != self.id(k) && self.bug != Bug::OverIgnoresHeld,
             Lent::Orphan => true,
         }
     }
@@ -63,7 +68,7 @@ impl Leases {
             n.processes[k].at = At::Idle;
             return out.add(who, "over? not closed", n);
         }
-        let own = |word: Lent| word == Lent::Held(k as u8 + 1);
+        let own = |word: Lent| word == Lent::Held(self.id(k));
         let held = s.cells.iter().filter(|cell| own(cell.word)).fold(0, |set, cell| set | bit(cell.pos));
         if s.committed & !(s.acked | s.dropped | held) != 0 {
             return out.violation(who, "is told that it is over", "a message may come back to it");

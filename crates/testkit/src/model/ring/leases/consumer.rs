@@ -36,7 +36,9 @@ impl Leases {
         me.bit = s.bit;
         me.at = match (s.bit, lease) {
             (true, false) => At::Slots(0),
-            (true, true) if !matches!(self.bug, Bug::FreeCellFirst | Bug::OrphansNotScanned) => At::Orphans(0),
+            (true, true) if !matches!(self.bug, Bug::FreeCellFirst | Bug::OrphansNotScanned) => {
+                At::Orphans(0)
+            }
             (_, true) => At::Loan,
             (false, false) => At::Fifo,
         };
@@ -58,7 +60,7 @@ impl Leases {
     /// Everything up to a claim, or to the end without one.
     fn look(&self, s: &State, k: usize, out: &mut Steps<State>) {
         let who = Who::Process(k);
-        let id = k as u8 + 1;
+        let id = self.id(k);
         let process = s.processes[k];
         let mut n = *s;
         let what = match process.at {
@@ -119,7 +121,7 @@ impl Leases {
         let slot = n.slot(s.head, self.capacity);
         let what = match *slot {
             Slot { word: Word::Full, pos } if pos == s.head => {
-                slot.word = Word::Reading(k as u8 + 1);
+                slot.word = Word::Reading(self.id(k));
                 n.head += 1;
                 n.processes[k].claimed(pos, false);
                 "CAS slot FULL -> READING(me)"
@@ -148,7 +150,7 @@ impl Leases {
         if loan {
             n.free_cell(process.cell as usize);
         }
-        n.cells[cell].word = Lent::Held(k as u8 + 1);
+        n.cells[cell].word = Lent::Held(self.id(k));
         n.cells[cell].again = self.bug != Bug::OrphanNotFlagged;
         if self.bug != Bug::OrphanKeepsNumber {
             n.renumber(cell);
@@ -164,7 +166,7 @@ impl Leases {
     /// From the claimed slot into the cell.
     fn transfer(&self, s: &State, k: usize, out: &mut Steps<State>) {
         let who = Who::Process(k);
-        let id = k as u8 + 1;
+        let id = self.id(k);
         let process = s.processes[k];
         let early = self.bug == Bug::SlotFreedFirst;
         let mut n = *s;
@@ -205,7 +207,7 @@ impl Leases {
     /// With a message in hand: look at it, then acknowledge it, or give it back.
     fn finish(&self, s: &State, k: usize, out: &mut Steps<State>) {
         let who = Who::Process(k);
-        let id = k as u8 + 1;
+        let id = self.id(k);
         let process = s.processes[k];
         let cell = process.cell as usize;
         let mut n = *s;
@@ -259,7 +261,7 @@ impl Leases {
         let who = Who::Process(k);
         let process = s.processes[k];
         let mut n = *s;
-        if !self.free_slot(&mut n, k as u8 + 1, process.pos) {
+        if !self.free_slot(&mut n, self.id(k), process.pos) {
             return out.violation(who, "take: ACK", "the slot is not its own");
         }
         n.acked |= bit(process.pos);
@@ -281,7 +283,7 @@ impl Leases {
     fn give_back(&self, s: &State, k: usize, cell: usize, out: &mut Steps<State>) {
         let who = Who::Process(k);
         let Cell { word, pos, .. } = s.cells[cell];
-        if word != Lent::Held(k as u8 + 1) {
+        if word != Lent::Held(self.id(k)) {
             return out.violation(who, "ack", "the cell is not its own");
         }
         if (s.acked | s.dropped) & bit(pos) != 0 {
@@ -326,7 +328,7 @@ impl Leases {
         }
         let cell = process.stale as usize - 1;
         let fits = process.same || self.bug == Bug::AckWithoutNumber;
-        if fits && s.cells[cell].word == Lent::Held(k as u8 + 1) {
+        if fits && s.cells[cell].word == Lent::Held(self.id(k)) {
             out.violation(Who::Process(k), "ack once more", "it ends another lease");
         }
     }

@@ -2,11 +2,11 @@
 
 use super::super::super::check::{Steps, Who};
 use super::super::{Policy, Slot, Word};
-use super::{At, Bug, Leases, Lent, Process, Recoverer, Repair, State, bit};
+use super::{Bug, Leases, Lent, Process, Recoverer, Repair, State, bit};
 
 impl Leases {
     pub(super) fn start_recovery(&self, s: &State, k: usize, out: &mut Steps<State>) {
-        let dead = k as u8 + 1;
+        let dead = self.id(k);
         let locked = s.recoverers.iter().any(|r| r.dead == dead);
         let idle = (0..self.recoverers).find(|r| s.recoverers[*r].dead == 0);
         if let (false, Some(r)) = (locked, idle) {
@@ -47,9 +47,9 @@ impl Leases {
                 if s.slots.iter().any(slot) || s.cells.iter().any(|c| cell(c.word)) {
                     return out.violation(who, "frees the id", "a word still names it");
                 }
-                let process = &mut n.processes[dead as usize - 1];
-                *process = Process { sent: process.sent, ..Process::default() };
-                process.at = At::Idle;
+                for k in (0..s.processes.len()).filter(|k| self.id(*k) == dead) {
+                    n.processes[k] = Process { sent: s.processes[k].sent, ..Process::default() };
+                }
                 n.recoverers[r] = Recoverer::default();
                 "the id is reusable"
             }

@@ -19,11 +19,8 @@ impl Leases {
         let first_cells = self.bug == Bug::WatchCellsFirst;
         let slots = slots.map(|i| (true, i));
         let cells = cells.map(|i| (false, i));
-        let place = if first_cells {
-            cells.chain(slots).nth(i as usize)
-        } else {
-            slots.chain(cells).nth(i as usize)
-        };
+        let place =
+            if first_cells { cells.chain(slots).nth(i as usize) } else { slots.chain(cells).nth(i as usize) };
         let Some((slot, place)) = place else {
             if about & !(s.acked | s.dropped) != 0 {
                 return out.violation(who, "says that it is over", "a message is still on its way");
