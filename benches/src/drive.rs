@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{now_ns, process_cpu_ns, sleep_until};
 use crate::fault::Fault;
-use crate::payload::{Checker, Stop, Writer};
+use crate::payload::{Checker, Stop, Taken, Writer};
 use crate::transport::{Consumer, Producer, Transport};
 
 /// The longest round trip the histogram knows; longer ones count as this.
@@ -31,6 +31,14 @@ pub struct Report {
     pub latencies: Vec<(u64, u64)>,
     /// Messages (or round trips) a second, one number for each window after the warm-up.
     pub rates: Vec<f64>,
+    /// What came from each producer, where there may be several.
+    pub taken: Vec<Taken>,
+    /// Messages that were overwritten before they were received, as the transport itself says.
+    pub missed: u64,
+    /// Messages received in each window of the run, where there may be several consumers.
+    pub windows: Vec<u64>,
+    /// Share of the messages that receivers missed, in percent, where that may happen.
+    pub missed_percent: Option<f64>,
     /// Processor time of the process in percent of the time measured, where that was the question.
     pub cpu_percent: Option<f64>,
 }
@@ -78,7 +86,7 @@ pub fn client<T: Transport>(there: &T, back: &T, duration_ns: u64) -> Result<Rep
         received: checker.count(),
         latencies: latencies.collect(),
         rates: rates.finish(now_ns(), count),
-        cpu_percent: None,
+        ..Report::default()
     })
 }
 

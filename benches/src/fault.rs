@@ -48,6 +48,23 @@ pub enum Fault {
         /// First byte that differs.
         byte: u64,
     },
+    /// A message that no producer of this row can have written.
+    #[error("a message begins with {word:#x}: no producer of this row wrote that")]
+    Stranger {
+        /// Its first word.
+        word: u64,
+    },
+    /// What is wrong with the messages of one producer of several.
+    #[error("producer {producer}: {fault}")]
+    Producer {
+        /// Which one, from 0.
+        producer: u64,
+        /// What was seen.
+        fault: Box<Fault>,
+    },
+    /// All consumers together got as many messages as were sent, but not those.
+    #[error("as many messages were received as sent, but not the same: one was lost and another duplicated")]
+    Exchanged,
     /// Both sides came to an end, with different totals.
     #[error("{sent} messages were sent and {received} received")]
     Count {
@@ -65,7 +82,7 @@ pub enum Fault {
     /// A measured process ended without a report.
     #[error("the {role} ended without a report ({status})")]
     Died {
-        /// Which of the two.
+        /// Which of them.
         role: String,
         /// How it ended.
         status: String,
@@ -73,7 +90,7 @@ pub enum Fault {
     /// A measured process panicked.
     #[error("the {role} panicked: {message}")]
     Panicked {
-        /// Which of the two.
+        /// Which of them.
         role: String,
         /// The panic's message.
         message: String,
@@ -98,6 +115,22 @@ impl Fault {
     /// A failed call: what was tried, and the error it gave.
     pub fn failed(what: impl Into<String>, error: impl std::fmt::Display) -> Self {
         Self::Failed { what: what.into(), error: error.to_string() }
+    }
+
+    /// The same fault, said of one producer of several.
+    #[must_use]
+    pub fn of_producer(self, producer: u64) -> Self {
+        Self::Producer { producer, fault: Box::new(self) }
+    }
+
+    /// The same damage, said of the message with this number.
+    #[must_use]
+    pub fn at(self, number: u64) -> Self {
+        match self {
+            Self::Torn { .. } => Self::Torn { sequence: number },
+            Self::Damaged { byte, .. } => Self::Damaged { sequence: number, byte },
+            other => other,
+        }
     }
 
     /// Whether the row is merely impossible here, as opposed to wrong.

@@ -6,51 +6,33 @@
 //! `send_many`, taken with one `recv_many` and checked in a private array; `limit-index` does the same.
 //! `lane-copy` sends from a private buffer and copies what it receives into one, as `limit-copy` does.
 
-use std::os::fd::AsFd;
-
+use ginnel::Manager;
 use ginnel::spsc::{self, Options};
-use ginnel::{Error, Manager};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
+use crate::arena::{Arena, NAME, failed, wait_of};
 use crate::fault::Fault;
-use crate::payload::{Checker, Dynamic, Fixed, Size, Stop, Writer};
-use crate::plan::{Row, Wait};
+use crate::payload::{Accept, Dynamic, Fixed, Size, Stop, Writer};
+use crate::plan::Row;
 use crate::transport::{Consumer, Producer, Transport};
 
-/// The name of the lane in its manager.
-const NAME: &str = "bench";
-/// Room in the arena besides the ring, which rounds up its own size.
-const SLACK: usize = 4 << 20;
-
-/// The manager and what the lane in it is made with.
+/// The arena and what the lane in it is made with.
 #[derive(Debug)]
 struct Shared {
-    manager: Manager,
+    arena: Arena,
     options: Options,
     batch: usize,
 }
 
 impl Shared {
     fn new(row: &Row, options: Options) -> Result<Self, Fault> {
-        let wait = match row.wait {
-            Some(Wait::Spin) => spsc::Wait::Spin,
-            Some(Wait::Sleep) => spsc::Wait::Sleep,
-            Some(Wait::Default) | None => spsc::Wait::Adaptive,
-        };
-        let manager =
-            Manager::new(4 * row.ring_size() + SLACK).map_err(|error| failed("making a manager", error))?;
-        Ok(Self { manager, options: options.wait(wait), batch: row.batch })
+        let arena = Arena::new(4 * row.ring_size())?;
+        Ok(Self { arena, options: options.wait(wait_of(row)), batch: row.batch })
     }
 
-    /// Attaches this process. What the fork inherited belongs to the coordinator.
     fn attach(&self) -> Result<Manager, Fault> {
-        let fd = self.manager.as_fd().try_clone_to_owned().map_err(|error| Fault::failed("dup", error))?;
-        Manager::from_fd(fd).map_err(|error| failed("attaching to the manager", error))
+        self.arena.attach()
     }
-}
-
-fn failed(what: &str, error: impl Into<Error>) -> Fault {
-    Fault::failed(what, error.into())
 }
 
 /// A lane of arrays, for the sizes that the compiler knows.
@@ -128,7 +110,7 @@ pub struct LaneConsumer<const N: usize> {
 
 impl<const N: usize> Consumer<Fixed<N>> for LaneConsumer<N> {
     #[inline(always)]
-    fn recv(&mut self, checker: &mut Checker<Fixed<N>>, limit: usize) -> Result<(), Stop> {
+    fn recv(&mut self, checker: &mut impl Accept<Fixed<N>>, limit: usize) -> Result<(), Stop> {
         if limit == 1 {
             let loan = self.end.loan().map_err(|error| failed("loan", error))?;
             return checker.accept(size_of::<[u64; N]>(), loan.as_slice());
@@ -201,7 +183,7 @@ pub struct ByteConsumer(spsc::Consumer<[u8]>);
 
 impl Consumer<Dynamic> for ByteConsumer {
     #[inline(always)]
-    fn recv(&mut self, checker: &mut Checker<Dynamic>, _limit: usize) -> Result<(), Stop> {
+    fn recv(&mut self, checker: &mut impl Accept<Dynamic>, _limit: usize) -> Result<(), Stop> {
         let loan = self.0.loan().map_err(|error| failed("loan", error))?;
         let whole_words = loan.len() / 8 * 8;
         let words = <[u64]>::ref_from_bytes(&loan[..whole_words]).map_err(|_| misaligned())?;
@@ -266,7 +248,7 @@ pub struct CopyConsumer {
 }
 
 impl Consumer<Dynamic> for CopyConsumer {
-    fn recv(&mut self, checker: &mut Checker<Dynamic>, _limit: usize) -> Result<(), Stop> {
+    fn recv(&mut self, checker: &mut impl Accept<Dynamic>, _limit: usize) -> Result<(), Stop> {
         let loan = self.end.loan().map_err(|error| failed("loan", error))?;
         let bytes = loan.len();
         // A wrong length is for the checker to refuse; until then only what both have is copied.

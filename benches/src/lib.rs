@@ -7,10 +7,14 @@
 //!
 //! Reading order: [`plan`] (which rows), [`run`] (the passes), [`pair`] (two processes), [`drive`] (the
 //! loops), [`payload`] (what is written and checked), [`transport`] (the one trait), then the transports in
-//! [`control`], [`kernel`] and [`lane`], and [`report`].
+//! [`control`], [`kernel`], [`lane`] and [`queues`], and [`report`]. Several producers and consumers: [`crowd`].
 
+mod arena;
 pub mod clock;
 pub mod control;
+pub mod crew;
+pub mod crowd;
+mod dispatch;
 pub mod drive;
 pub mod fault;
 pub mod kernel;
@@ -20,9 +24,12 @@ pub mod memory;
 pub mod pair;
 pub mod payload;
 pub mod plan;
+pub mod queues;
 pub mod report;
 pub mod run;
 pub mod transport;
 
 #[cfg(test)]
 mod refused;
+#[cfg(test)]
+mod refused_crowd;

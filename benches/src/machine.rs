@@ -54,8 +54,7 @@ impl Machine {
 
     /// The two cores to measure on; the same twice where there is only one.
     pub fn cores(&self) -> Cores {
-        let client = self.allowed.first().copied().unwrap_or(0);
-        Cores { client, server: self.allowed.get(1).copied().unwrap_or(client) }
+        Cores::among(&self.allowed)
     }
 
     /// Why the figures may not be worth much, one sentence each.

@@ -2,21 +2,29 @@
 //!
 //! A message of `n` words of 64 bits:
 //! ```text
-//! word 0        number of the message, from 1; the top bit marks the last message of a run
-//! word 1..n     a base that depends on the number, plus the index of the word
+//! word 0        last:1 | producer:15 | number of the message among its producer's, from 1:48
+//! word 1..n     a base that depends on producer and number, plus the index of the word
 //! ```
-//! The base differs for every message and the words differ within one, so content of an older message, of
+//! The last message of a run is marked. The base differs for every message and the words differ within one, so content of an older message, of
 //! another page of the same message, or of half a message is seen. The producer writes every word of every
 //! message. The consumer checks the length, word 0 and the last word of every message, one word a page of
 //! every message, and every word of each message up to 64 bytes and of every 64th above.
+//!
+//! [`Checker`] is for one producer and one consumer; [`Tally`] for any number of both.
 //!
 //! [`Size`] is known to the compiler ([`Fixed`]) where the transport's slots are typed, so that controls and
 //! lanes are compiled with the same knowledge; [`Dynamic`] serves transports that copy bytes anyway.
 
 use crate::fault::Fault;
 
+mod tally;
+
+pub use tally::{Taken, Tally, expected};
+
 /// Marks the last message of a run, in word 0.
 const END: u64 = 1 << 63;
+/// Bits of a message's number; above them stands its producer.
+const NUMBER_BITS: u32 = 48;
 /// Messages up to this many words are checked word by word, every time.
 const SMALL_WORDS: usize = 8;
 /// Above [`SMALL_WORDS`], each message whose number is a multiple of this is checked word by word.
@@ -67,6 +75,7 @@ fn base(sequence: u64) -> u64 {
 #[derive(Debug)]
 pub struct Writer<S> {
     size: S,
+    first: u64,
     next: u64,
     mark: u64,
 }
@@ -74,7 +83,13 @@ pub struct Writer<S> {
 impl<S: Size> Writer<S> {
     /// A writer whose first message has number 1.
     pub fn new(size: S) -> Self {
-        Self { size, next: 1, mark: 0 }
+        Self::of(size, 0)
+    }
+
+    /// The same for one producer of several, which are numbered from 0.
+    pub fn of(size: S, producer: usize) -> Self {
+        let first = ((producer as u64) << NUMBER_BITS) + 1;
+        Self { size, first, next: first, mark: 0 }
     }
 
     /// The size of its messages.
@@ -115,7 +130,7 @@ impl<S: Size> Writer<S> {
 
     /// Messages written so far.
     pub fn count(&self) -> u64 {
-        self.next - 1
+        self.next - self.first
     }
 }
 
@@ -134,6 +149,18 @@ impl From<Fault> for Stop {
     }
 }
 
+/// What a consumer hands its messages to.
+pub trait Accept<S: Size> {
+    /// The size of the messages.
+    fn size(&self) -> S;
+
+    /// Checks the next message: `bytes` is the length the transport reported, `words` its content.
+    ///
+    /// # Errors
+    /// [`Stop::End`] for a message that is marked as the last, [`Stop::Fault`] for one that is not due or not right.
+    fn accept(&mut self, bytes: usize, words: &[u64]) -> Result<(), Stop>;
+}
+
 /// Checks messages, one number after the other. Lives in the consumer.
 #[derive(Debug)]
 pub struct Checker<S> {
@@ -147,40 +174,10 @@ impl<S: Size> Checker<S> {
         Self { size, next: 1 }
     }
 
-    /// The size of its messages.
-    #[inline(always)]
-    pub fn size(&self) -> S {
-        self.size
-    }
-
     /// Messages accepted so far.
     #[inline(always)]
     pub fn count(&self) -> u64 {
         self.next - 1
-    }
-
-    /// Checks the next message: `bytes` is the length the transport reported, `words` its content.
-    ///
-    /// # Errors
-    /// [`Stop::End`] for the last message of a run, [`Stop::Fault`] for a message that is not the one due.
-    #[inline(always)]
-    pub fn accept(&mut self, bytes: usize, words: &[u64]) -> Result<(), Stop> {
-        let count = self.size.words();
-        if bytes != self.size.bytes() || words.len() < count {
-            return Err(self.wrong_length(bytes));
-        }
-        let words = &words[..count];
-        let sequence = self.next;
-        if words[0] != sequence {
-            return Err(self.unexpected(words));
-        }
-        self.next += 1;
-        let right = if count <= SMALL_WORDS || sequence.is_multiple_of(WHOLE_EVERY) {
-            whole_is_right(sequence, words)
-        } else {
-            samples_are_right(sequence, words)
-        };
-        if right { Ok(()) } else { Err(damage(sequence, words).into()) }
     }
 
     #[cold]
@@ -201,6 +198,38 @@ impl<S: Size> Checker<S> {
         } else {
             Fault::Repeated { expected, found }.into()
         }
+    }
+}
+
+impl<S: Size> Accept<S> for Checker<S> {
+    #[inline(always)]
+    fn size(&self) -> S {
+        self.size
+    }
+
+    #[inline(always)]
+    fn accept(&mut self, bytes: usize, words: &[u64]) -> Result<(), Stop> {
+        let count = self.size.words();
+        if bytes != self.size.bytes() || words.len() < count {
+            return Err(self.wrong_length(bytes));
+        }
+        let words = &words[..count];
+        let sequence = self.next;
+        if words[0] != sequence {
+            return Err(self.unexpected(words));
+        }
+        self.next += 1;
+        if is_right(sequence, words) { Ok(()) } else { Err(damage(sequence, words).into()) }
+    }
+}
+
+/// What is looked at in message `sequence`: everything where it is short or its turn, samples otherwise.
+#[inline(always)]
+fn is_right(sequence: u64, words: &[u64]) -> bool {
+    if words.len() <= SMALL_WORDS || sequence.is_multiple_of(WHOLE_EVERY) {
+        whole_is_right(sequence, words)
+    } else {
+        samples_are_right(sequence, words)
     }
 }
 

@@ -3,6 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+mod parse;
+mod queues;
+mod shape;
+
+pub use parse::{SIZE_MAX, parse_capacity, parse_size};
+pub use queues::STRUCTURE;
+pub use shape::Shape;
+
 /// What the rows measure, in the JSON field `group`. Locks, processes, pools and dicts come later.
 pub const GROUP: &str = "queue";
 /// Sizes of the one-way rows, in bytes.
@@ -15,9 +23,6 @@ const BATCHES: [usize; 2] = [1, 32];
 const BATCHED_SIZE_MAX: usize = 64 << 10;
 /// The smallest messages for which `limit-copy` and `lane-copy` say anything.
 const COPY_SIZE_MIN: usize = 1 << 10;
-/// The largest message that can be asked for.
-pub const SIZE_MAX: usize = 64 << 20;
-
 /// Declares an enum whose variants have a name on the command line and in JSON.
 macro_rules! named {
     ($(#[$doc:meta])* $type:ident, $what:literal { $($(#[$variant_doc:meta])* $variant:ident = $name:literal,)+ }) => {
@@ -63,6 +68,8 @@ named! {
         RttSamecore = "rtt-samecore",
         /// As many as go, one way.
         Oneway = "oneway",
+        /// Blocks that change hands, neither filled nor touched but for their first word.
+        Handover = "handover",
         /// Nothing is sent: what a waiting receiver costs.
         Idle = "idle",
         /// 100 messages a second: what a receiver costs that wakes now and then.
@@ -95,6 +102,18 @@ named! {
         Lane = "lane",
         /// Our lane; messages are copied in from a private buffer and out into one, as `limit-copy` does.
         LaneCopy = "lane-copy",
+        /// The bare queue of slots for many producers and consumers, after Vyukov.
+        Vyukov = "vyukov",
+        /// Our ring of slots by itself.
+        Ring = "ring",
+        /// Our lanes with one consumer.
+        Mpsc = "mpsc",
+        /// Every message to every consumer.
+        Broadcast = "broadcast",
+        /// Our queue as users hold it: a small structure, encoded and decoded.
+        Queue = "queue",
+        /// Large buffers that change hands by a message.
+        Blocks = "blocks",
     }
 }
 
@@ -115,7 +134,12 @@ impl Implementation {
     pub fn is_control(self) -> bool {
         matches!(
             self,
-            Self::LimitLine | Self::LimitCopy | Self::LimitCopyLarge | Self::LimitFutex | Self::LimitIndex
+            Self::LimitLine
+                | Self::LimitCopy
+                | Self::LimitCopyLarge
+                | Self::LimitFutex
+                | Self::LimitIndex
+                | Self::Vyukov
         )
     }
 
@@ -123,7 +147,8 @@ impl Implementation {
     fn carries(self, size: usize) -> bool {
         match self {
             Self::LimitLine | Self::LimitFutex => size == 8,
-            Self::LimitCopy | Self::LimitCopyLarge | Self::LaneCopy => size >= COPY_SIZE_MIN,
+            Self::LimitCopy | Self::LimitCopyLarge | Self::LaneCopy | Self::Blocks => size >= COPY_SIZE_MIN,
+            Self::Queue | Self::Mpsc | Self::Broadcast => false,
             _ => true,
         }
     }
@@ -152,15 +177,35 @@ pub struct Row {
     pub batch: usize,
     /// How an end waits, where it has a choice.
     pub wait: Option<Wait>,
+    /// How many send and how many receive.
+    pub shape: Shape,
+    /// Messages that the queue holds; `None` where the size of a message says it.
+    pub capacity: Option<usize>,
 }
 
 impl Row {
+    /// A row of one process at each side.
+    pub fn pair(
+        case: Case,
+        implementation: Implementation,
+        size: usize,
+        batch: usize,
+        wait: Option<Wait>,
+    ) -> Self {
+        Self { case, implementation, size, batch, wait, shape: Shape::PAIR, capacity: None }
+    }
+
+    /// Whether it may have several processes at a side.
+    pub fn is_crowd(&self) -> bool {
+        self.case == Case::Oneway && self.implementation.is_queue()
+    }
+
     /// Messages that a ring for this row holds: enough that the two ends do not meet on every message, few
     /// enough that small and middle messages stay in the second-level cache.
     pub fn slots(&self) -> usize {
         const CACHED: usize = 256 << 10;
         const MOST: usize = 1024;
-        (CACHED / self.size).clamp(4, MOST).max(2 * self.batch)
+        self.capacity.unwrap_or_else(|| (CACHED / self.size).clamp(4, MOST).max(2 * self.batch))
     }
 
     /// Bytes of such a ring: what the rivals get as their buffer.
@@ -168,7 +213,7 @@ impl Row {
         self.slots() * self.size
     }
 
-    /// Whether both processes burn a core each, so that two are needed.
+    /// Whether the processes burn a core each, so that two are needed.
     pub fn needs_two_cores(&self) -> bool {
         self.wait == Some(Wait::Spin)
     }
@@ -187,6 +232,10 @@ pub struct Selection {
     pub batches: Vec<usize>,
     /// Ways to wait, for the implementations that have a choice.
     pub waits: Vec<Wait>,
+    /// Producers and consumers; all rows but those of queues are 1x1.
+    pub shapes: Vec<Shape>,
+    /// Capacities, for queues.
+    pub capacities: Vec<usize>,
 }
 
 impl Selection {
@@ -196,13 +245,38 @@ impl Selection {
         cases.flat_map(|case| self.rows_of(case)).collect()
     }
 
+    /// Whether rows of one producer and one consumer, and of no particular capacity, are wanted.
+    fn asks_for_pairs(&self) -> bool {
+        admits(&self.shapes, &Shape::PAIR) && self.capacities.is_empty()
+    }
+
     fn rows_of(&self, case: Case) -> Vec<Row> {
+        let mut rows = if self.asks_for_pairs() { self.pairs_of(case) } else { Vec::new() };
         match case {
-            Case::Rtt => self.matrix(case, &RTT_SIZES, &round_trips()),
+            Case::Oneway => rows.extend(self.queue_rows()),
+            Case::Handover if self.asks_for_pairs() => rows.extend(self.handover_rows()),
+            _ => {}
+        }
+        rows
+    }
+
+    fn pairs_of(&self, case: Case) -> Vec<Row> {
+        match case {
+            Case::Rtt => {
+                let mut rows = self.matrix(case, &RTT_SIZES, &round_trips());
+                // What a queue's protocol costs shows with the smallest messages.
+                rows.retain(|row| {
+                    !row.implementation.is_queue()
+                        || ((row.size == RTT_SIZES[0] || !self.sizes.is_empty())
+                            && self.is_awake_or_asked(row))
+                });
+                rows
+            }
             Case::Oneway => {
                 let mut rows = self.matrix(case, &ONEWAY_SIZES, Implementation::ALL);
                 rows.retain(|row| {
                     !matches!(row.implementation, Implementation::LimitLine | Implementation::LimitFutex)
+                        && !row.implementation.is_queue()
                         && row.wait != Some(Wait::Sleep)
                         && (row.wait != Some(Wait::Default) || row.batch == 1)
                 });
@@ -214,12 +288,18 @@ impl Selection {
                 rows.retain(|row| row.implementation != Implementation::Lane || self.is_for_one_core(row));
                 rows
             }
+            Case::Handover => Vec::new(),
             Case::Idle | Case::Paced => {
                 let mut rows = self.matrix(case, &RTT_SIZES[1..2], &[Implementation::Lane]);
                 rows.retain(|row| row.wait == Some(Wait::Default));
                 rows
             }
         }
+    }
+
+    /// Asleep only where that was asked for.
+    fn is_awake_or_asked(&self, row: &Row) -> bool {
+        row.wait != Some(Wait::Sleep) || self.waits.contains(&Wait::Sleep)
     }
 
     /// On one core the lane is measured with its default policy, and asleep only where that was asked for.
@@ -239,7 +319,7 @@ impl Selection {
             let batches = if case == Case::Oneway { implementation.batches(size) } else { &BATCHES[..1] };
             for &batch in batches.iter().filter(|batch| admits(&self.batches, batch)) {
                 for wait in self.waits_of(implementation) {
-                    rows.push(Row { case, implementation, size, batch, wait });
+                    rows.push(Row::pair(case, implementation, size, batch, wait));
                 }
             }
         };
@@ -268,12 +348,18 @@ impl Selection {
         let words = [Implementation::LimitLine, Implementation::LimitFutex];
         for implementation in words.into_iter().rev().filter(|word| implementations.contains(word)) {
             let wait = self.waits_of(implementation)[0];
-            rows.insert(0, Row { case, implementation, size: 8, batch: 1, wait });
+            rows.insert(0, Row::pair(case, implementation, 8, 1, wait));
         }
     }
 
     fn asks_for(&self, implementation: Implementation) -> bool {
-        implementation.is_control() || admits(&self.implementations, &implementation)
+        match implementation {
+            // The control of queues is of no use to anything else.
+            Implementation::Vyukov => {
+                self.implementations.is_empty() || self.implementations.iter().any(|one| one.is_queue())
+            }
+            _ => implementation.is_control() || admits(&self.implementations, &implementation),
+        }
     }
 
     /// The ways to wait of an implementation; `None` where the kernel decides.
@@ -282,10 +368,19 @@ impl Selection {
             Implementation::LimitLine
             | Implementation::LimitCopy
             | Implementation::LimitCopyLarge
-            | Implementation::LimitIndex => vec![Some(Wait::Spin)],
+            | Implementation::LimitIndex
+            | Implementation::Vyukov => vec![Some(Wait::Spin)],
             Implementation::LimitFutex => vec![Some(Wait::Sleep)],
-            Implementation::LaneCopy if self.waits.is_empty() => vec![Some(Wait::Spin)],
-            Implementation::Lane | Implementation::LaneCopy => {
+            Implementation::LaneCopy | Implementation::Blocks if self.waits.is_empty() => {
+                vec![Some(Wait::Spin)]
+            }
+            Implementation::Lane
+            | Implementation::LaneCopy
+            | Implementation::Ring
+            | Implementation::Mpsc
+            | Implementation::Broadcast
+            | Implementation::Queue
+            | Implementation::Blocks => {
                 let asked = Wait::ALL.iter().copied().filter(|wait| admits(&self.waits, wait));
                 asked.map(Some).collect()
             }
@@ -300,29 +395,13 @@ fn admits<T: PartialEq>(asked: &[T], one: &T) -> bool {
 
 /// What has round trips: all that does not measure copying.
 fn round_trips() -> Vec<Implementation> {
-    let copies = [Implementation::LimitCopy, Implementation::LimitCopyLarge, Implementation::LaneCopy];
+    let copies = [
+        Implementation::LimitCopy,
+        Implementation::LimitCopyLarge,
+        Implementation::LaneCopy,
+        Implementation::Blocks,
+    ];
     Implementation::ALL.iter().copied().filter(|one| !copies.contains(one)).collect()
-}
-
-/// Reads a size such as `64`, `1KiB`, `64k` or `4MiB`.
-///
-/// # Errors
-/// What is no size, no multiple of 8, zero, or above [`SIZE_MAX`]; the message says which.
-pub fn parse_size(text: &str) -> Result<usize, String> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|character: char| !character.is_ascii_digit());
-    let unit = match lower[digits.len()..].trim_start() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        _ => return Err(format!("{text:?} is no size; write 64, 1KiB or 4MiB")),
-    };
-    let number: usize = digits.parse().map_err(|_| format!("{text:?} is no size; write 64, 1KiB or 4MiB"))?;
-    match number.checked_mul(unit) {
-        Some(size) if size == 0 || size % 8 != 0 => Err(format!("a size is a multiple of 8, not {size}")),
-        Some(size) if size <= SIZE_MAX => Ok(size),
-        _ => Err(format!("{text:?} is above the largest size, 64MiB")),
-    }
 }
 
 #[cfg(test)]
@@ -335,16 +414,6 @@ mod tests {
             assert_eq!(implementation.name().parse(), Ok(*implementation));
         }
         assert!("lame".parse::<Implementation>().expect_err("no such name").contains("limit-line"));
-    }
-
-    #[test]
-    fn sizes_are_read() {
-        assert_eq!(parse_size("64"), Ok(64));
-        assert_eq!(parse_size("1KiB"), Ok(1024));
-        assert_eq!(parse_size("4 MiB"), Ok(4 << 20));
-        for wrong in ["", "x", "7", "0", "1GiB", "128MiB", "99999999999999999999", "-8"] {
-            parse_size(wrong).expect_err(wrong);
-        }
     }
 
     #[test]
@@ -363,7 +432,7 @@ mod tests {
     fn every_must_show_row_is_in_the_default_plan() {
         let rows = Selection::default().rows();
         let has = |case, implementation, size, batch, wait| {
-            rows.contains(&Row { case, implementation, size, batch, wait })
+            rows.contains(&Row::pair(case, implementation, size, batch, wait))
         };
         for size in [8, 64, 1 << 10, 64 << 10] {
             for batch in [1, 32] {

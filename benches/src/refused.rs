@@ -17,7 +17,7 @@ use crate::drive::{self, Report};
 use crate::fault::Fault;
 use crate::machine::Machine;
 use crate::pair::Pair;
-use crate::payload::{Checker, Dynamic, Stop, Writer};
+use crate::payload::{Accept, Dynamic, Stop, Writer};
 use crate::plan::{Selection, Wait};
 use crate::run::{Run, Timing};
 use crate::transport::{Consumer, Producer, Transport};
@@ -32,7 +32,7 @@ const ROW_NS: u64 = 100_000_000;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -149,7 +149,7 @@ struct BrokenConsumer<'a> {
 }
 
 impl Consumer<Dynamic> for BrokenConsumer<'_> {
-    fn recv(&mut self, checker: &mut Checker<Dynamic>, _limit: usize) -> Result<(), Stop> {
+    fn recv(&mut self, checker: &mut impl Accept<Dynamic>, _limit: usize) -> Result<(), Stop> {
         let mut length = 0_u64;
         assert_eq!(read(self.pipe, length.as_mut_bytes()).expect("the length is read"), 8);
         let bytes = &mut self.message.as_mut_bytes()[..length as usize];
@@ -279,7 +279,8 @@ fn what_is_not_broken_is_accepted() {
     let sizes = vec![8, 2056, 64 << 10];
     let rows = Selection { sizes, waits: vec![Wait::Default], ..Selection::default() }.rows();
     let timing = Timing { row_seconds: 0.02, passes: 1, slow_seconds: 0.1 };
-    let run = Run { rows: &rows, timing, cores: Machine::look().cores(), signals: None };
+    let machine = Machine::look();
+    let run = Run { rows: &rows, timing, cores: &machine.allowed, signals: None };
     let measured = run.measure(|_| {}).expect("nobody interrupts");
     for row in &measured {
         assert!(!row.is_refused(), "{:?}: {:?}", row.row, row.fault);

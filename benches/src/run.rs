@@ -4,19 +4,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::control::copy::{self, Copy};
-use crate::control::{futex::Futex, index::Index, line::Line};
+use crate::crew::Signals;
 use crate::drive::{self, Report};
 use crate::fault::Fault;
-use crate::kernel::{message_queue::MessageQueue, packet::Packet, stream::Stream};
-use crate::lane::{ByteLane, CopyLane, Lane};
-use crate::pair::{Cores, Pair, Signals};
-use crate::payload::{Dynamic, Fixed};
-use crate::plan::{Case, Implementation, Row};
-use crate::transport::Transport;
-
-/// How long beyond its time a row may take before it counts as stalled.
-const GRACE: Duration = Duration::from_secs(5);
+use crate::plan::{Case, Row};
 
 /// How long and how often.
 #[derive(Debug, Clone, Copy)]
@@ -30,10 +21,16 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// About 75 seconds for the whole list.
+    /// About two minutes for the whole list.
     pub const DEFAULT: Self = Self { row_seconds: 0.9, passes: 3, slow_seconds: 2.0 };
-    /// About 10 seconds for the whole list: a first look.
-    pub const QUICK: Self = Self { row_seconds: 0.1, passes: 2, slow_seconds: 0.5 };
+    /// About 15 seconds for the whole list: a first look.
+    pub const QUICK: Self = Self { row_seconds: 0.08, passes: 2, slow_seconds: 0.5 };
+
+    /// How long a row is measured in one pass.
+    pub(crate) fn pass(&self, row: &Row) -> Duration {
+        let once = self.row_seconds / f64::from(self.passes);
+        Duration::from_secs_f64(if is_slow(row) { self.slow_seconds } else { once })
+    }
 
     /// Seconds that `rows` will take, about.
     pub fn estimate_seconds(&self, rows: &[Row]) -> f64 {
@@ -42,7 +39,7 @@ impl Timing {
 }
 
 /// Rows whose answer is processor time need seconds in one piece.
-fn is_slow(row: &Row) -> bool {
+pub(crate) fn is_slow(row: &Row) -> bool {
     matches!(row.case, Case::Idle | Case::Paced)
 }
 
@@ -70,8 +67,12 @@ pub struct Measured {
     pub per_s_p90: Option<f64>,
     /// Processor time of the receiver in percent of one core.
     pub cpu_percent: Option<f64>,
+    /// Share of the messages that receivers missed, in percent, where senders overwrite.
+    pub missed_percent: Option<f64>,
     /// How far the passes lie apart: largest less smallest median, in percent of the smallest.
     pub spread_percent: Option<f64>,
+    /// Whether there were more processes than cores, so that they took turns.
+    pub is_oversubscribed: bool,
     /// Why there are no figures.
     pub fault: Option<Fault>,
 }
@@ -80,6 +81,11 @@ impl Measured {
     /// Payload in millions of bytes a second, one way.
     pub fn mb_per_s(&self) -> Option<f64> {
         (self.row.case == Case::Oneway).then_some(self.per_s? * self.row.size as f64 / 1e6)
+    }
+
+    /// Nanoseconds from one message to the next.
+    pub fn ns_each(&self) -> Option<f64> {
+        self.per_s.filter(|per_s| *per_s > 0.0).map(|per_s| 1e9 / per_s)
     }
 
     /// Whether the row was refused, as opposed to measured or impossible here.
@@ -106,8 +112,8 @@ pub struct Run<'a> {
     pub rows: &'a [Row],
     /// How long, how often.
     pub timing: Timing,
-    /// The two cores; the same twice where there is only one.
-    pub cores: Cores,
+    /// The cores that may be used, at least one. Pairs take the first two.
+    pub cores: &'a [usize],
     /// What ends the run early.
     pub signals: Option<&'a Signals>,
 }
@@ -142,112 +148,8 @@ impl Run<'_> {
                 }
             }
         }
-        Ok(gathered.into_iter().map(Gathered::finish).collect())
-    }
-
-    /// One pass over one row: the client's report.
-    fn sample(&self, row: &Row) -> Result<Report, Fault> {
-        if row.needs_two_cores() && self.cores.client == self.cores.server {
-            return Err(Fault::Unsupported("two processes that spin need two cores".into()));
-        }
-        let words = row.size / 8;
-        match row.implementation {
-            Implementation::LimitLine => self.pair_up(row, Line::new),
-            Implementation::LimitFutex => self.pair_up(row, Futex::new),
-            Implementation::LimitCopy => self.pair_up(row, || Copy::new(words, copy::SMALL_RING)),
-            Implementation::LimitCopyLarge => self.pair_up(row, || Copy::new(words, copy::LARGE_RING)),
-            Implementation::LimitIndex => with_size(row.size, IndexRow { run: self, row }),
-            Implementation::Lane => with_size(row.size, LaneRow { run: self, row }),
-            Implementation::LaneCopy => self.pair_up(row, || CopyLane::new(row)),
-            Implementation::Pipe => self.pair_up(row, || Stream::pipe(words, row.ring_size())),
-            Implementation::UnixStream => self.pair_up(row, || Stream::unix(words, row.ring_size())),
-            Implementation::UnixSeqpacket => self.pair_up(row, || Packet::new(words, row.ring_size())),
-            Implementation::PosixMq => self.pair_up(row, || MessageQueue::new(words)),
-        }
-    }
-
-    /// Runs the row's case over transports that `make` makes.
-    fn pair_up<T: Transport>(&self, row: &Row, make: impl Fn() -> Result<T, Fault>) -> Result<Report, Fault> {
-        let seconds = if is_slow(row) {
-            self.timing.slow_seconds
-        } else {
-            self.timing.row_seconds / f64::from(self.timing.passes)
-        };
-        let duration = Duration::from_secs_f64(seconds);
-        let nanoseconds = duration.as_nanos() as u64;
-        let mut cores = self.cores;
-        if row.case == Case::RttSamecore {
-            cores.server = cores.client;
-        }
-        let pair = Pair { cores, patience: duration + GRACE, signals: self.signals };
-        let (client, _server) = match row.case {
-            Case::Rtt | Case::RttSamecore => {
-                let (there, back) = (make()?, make()?);
-                pair.run(|| drive::client(&there, &back, nanoseconds), || drive::server(&there, &back))
-            }
-            Case::Oneway => {
-                let way = make()?;
-                pair.run(
-                    || drive::consume(&way, row.batch, nanoseconds),
-                    || drive::produce(&way, row.batch, nanoseconds),
-                )
-            }
-            Case::Idle | Case::Paced => {
-                let way = make()?;
-                let paced = row.case == Case::Paced;
-                pair.run(|| drive::consume_slowly(&way), || drive::produce_slowly(&way, paced, nanoseconds))
-            }
-        }?;
-        Ok(client)
-    }
-}
-
-/// A row whose transport is compiled for its size, in words.
-trait SizedRow {
-    fn fixed<const N: usize>(self) -> Result<Report, Fault>;
-    fn dynamic(self, words: usize) -> Result<Report, Fault>;
-}
-
-/// Picks the size at compile time for the sizes of the default list, at run time for others.
-fn with_size(bytes: usize, row: impl SizedRow) -> Result<Report, Fault> {
-    match bytes {
-        8 => row.fixed::<1>(),
-        64 => row.fixed::<8>(),
-        0x400 => row.fixed::<0x80>(),
-        0x1_0000 => row.fixed::<0x2000>(),
-        0x10_0000 => row.fixed::<0x2_0000>(),
-        0x40_0000 => row.fixed::<0x8_0000>(),
-        other => row.dynamic(other / 8),
-    }
-}
-
-struct IndexRow<'a, 'b> {
-    run: &'a Run<'b>,
-    row: &'a Row,
-}
-
-impl SizedRow for IndexRow<'_, '_> {
-    fn fixed<const N: usize>(self) -> Result<Report, Fault> {
-        self.run.pair_up(self.row, || Index::new(Fixed::<N>, self.row.slots(), self.row.batch))
-    }
-
-    fn dynamic(self, words: usize) -> Result<Report, Fault> {
-        self.run.pair_up(self.row, || Index::new(Dynamic(words), self.row.slots(), self.row.batch))
-    }
-}
-
-struct LaneRow<'a, 'b> {
-    run: &'a Run<'b>,
-    row: &'a Row,
-}
-
-impl SizedRow for LaneRow<'_, '_> {
-    fn fixed<const N: usize>(self) -> Result<Report, Fault> {
-        self.run.pair_up(self.row, || Lane::<N>::new(self.row))
-    }
-
-    fn dynamic(self, _words: usize) -> Result<Report, Fault> {
-        self.run.pair_up(self.row, || ByteLane::new(self.row))
+        let cores = self.cores.len();
+        Ok(gathered.into_iter().map(|gathered| gathered.finish(cores)).collect())
     }
 }
 
@@ -258,6 +160,7 @@ struct Gathered {
     rates: Vec<f64>,
     pass_medians: Vec<f64>,
     cpu_percent: Option<f64>,
+    missed_percent: Vec<f64>,
     fault: Option<Fault>,
 }
 
@@ -269,6 +172,7 @@ impl Gathered {
             rates: Vec::new(),
             pass_medians: Vec::new(),
             cpu_percent: None,
+            missed_percent: Vec::new(),
             fault: None,
         })
     }
@@ -282,16 +186,19 @@ impl Gathered {
         self.pass_medians.extend(quantile(&rates, 0.5));
         self.rates.extend(rates);
         self.cpu_percent = report.cpu_percent.or(self.cpu_percent);
+        self.missed_percent.extend(report.missed_percent);
     }
 
-    fn finish(mut self) -> Measured {
+    fn finish(mut self, cores: usize) -> Measured {
         let empty = Measured {
             row: self.row,
             latency: None,
             per_s: None,
             per_s_p90: None,
             cpu_percent: None,
+            missed_percent: None,
             spread_percent: None,
+            is_oversubscribed: self.row.shape.processes() > cores && self.row.case != Case::RttSamecore,
             fault: self.fault,
         };
         if empty.fault.is_some() {
@@ -303,18 +210,21 @@ impl Gathered {
         }
         self.rates.sort_by(f64::total_cmp);
         self.pass_medians.sort_by(f64::total_cmp);
+        self.missed_percent.sort_by(f64::total_cmp);
         let latency = (!self.histogram.is_empty()).then(|| Percentiles {
             p50_ns: self.histogram.value_at_quantile(0.5),
             p99_ns: self.histogram.value_at_quantile(0.99),
             p999_ns: self.histogram.value_at_quantile(0.999),
         });
         let (low, high) = (self.pass_medians.first(), self.pass_medians.last());
-        let spread = low.zip(high).filter(|_| self.pass_medians.len() > 1);
+        // A pass without a single message has no ratio to the others.
+        let spread = low.zip(high).filter(|(low, _)| self.pass_medians.len() > 1 && **low > 0.0);
         Measured {
             latency,
             per_s: quantile(&self.rates, 0.5),
             per_s_p90: quantile(&self.rates, 0.9),
             cpu_percent: self.cpu_percent,
+            missed_percent: quantile(&self.missed_percent, 0.5),
             spread_percent: spread.map(|(low, high)| (high / low - 1.0) * 100.0),
             ..empty
         }

@@ -5,7 +5,7 @@
 //! nanoseconds is not a call through a table of functions.
 
 use crate::fault::Fault;
-use crate::payload::{Checker, Size, Stop, Writer};
+use crate::payload::{Accept, Size, Stop, Writer};
 
 /// A way for messages, made before the fork.
 pub trait Transport {
@@ -53,5 +53,10 @@ pub trait Consumer<S: Size> {
     ///
     /// # Errors
     /// What the checker says, or a transport that fails.
-    fn recv(&mut self, checker: &mut Checker<S>, limit: usize) -> Result<(), Stop>;
+    fn recv(&mut self, checker: &mut impl Accept<S>, limit: usize) -> Result<(), Stop>;
+
+    /// Messages that this end says it missed, as its transport may overwrite what is not received in time.
+    fn missed(&mut self) -> u64 {
+        0
+    }
 }

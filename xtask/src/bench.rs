@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::workspace::{self, Workspace};
 
 /// The fields every JSON line of the bench carries; null is allowed where one does not apply.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "group",
     "case",
     "impl",
@@ -13,6 +13,7 @@ const FIELDS: [&str; 13] = [
     "batch",
     "producers",
     "consumers",
+    "capacity",
     "wait",
     "p50_ns",
     "p99_ns",
@@ -21,8 +22,9 @@ const FIELDS: [&str; 13] = [
     "mb_per_s",
 ];
 
-/// What a run must at least have measured: a limit, a rival of the kernel's, and ourselves.
-const NEEDED: [&str; 3] = ["limit-line", "pipe", "lane"];
+/// What a run must at least have measured: limits, a rival of the kernel's, and ourselves.
+const NEEDED: [&str; 9] =
+    ["limit-line", "pipe", "lane", "vyukov", "ring", "mpsc", "broadcast", "blocks", "queue"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -74,18 +76,18 @@ fn check(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::{NEEDED, check};
 
     fn row(name: &str) -> String {
-        let shape = r#""size":8,"batch":1,"producers":1,"consumers":1,"wait":"spin""#;
+        let shape = r#""size":8,"batch":1,"producers":1,"consumers":1,"capacity":null,"wait":"spin""#;
         let figures = r#""p50_ns":1,"p99_ns":2,"p999_ns":3,"per_s":null,"mb_per_s":null"#;
         format!(r#"{{"group":"queue","case":"rtt","impl":"{name}",{shape},{figures}}}"#)
     }
 
     #[test]
     fn a_complete_run_passes() {
-        let text = format!("{}\n{}\n{}\n", row("limit-line"), row("pipe"), row("lane"));
-        assert_eq!(check(&text), Ok(3));
+        let lines: Vec<String> = NEEDED.iter().map(|name| row(name)).collect();
+        assert_eq!(check(&lines.join("\n")), Ok(NEEDED.len()));
     }
 
     #[test]

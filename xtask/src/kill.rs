@@ -18,26 +18,34 @@ pub(crate) struct Args {
     /// Repeats the choices of an earlier run
     #[arg(long)]
     seed: Option<u64>,
+    /// Who is killed: `lanes` or `queues`
+    #[arg(long, default_value = LANES)]
+    load: String,
 }
+
+const LANES: &str = "lanes";
+const QUEUES: &str = "queues";
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<(), String> {
     if !args.json {
-        println!("killing for {} s", args.seconds);
+        println!("killing users of {} for {} s", args.load, args.seconds);
     }
-    let line = measure(workspace, args.seconds, args.seed)?;
+    let line = measure(workspace, args)?;
     println!("{line}");
     check(&line)
 }
 
 /// The short form for `test`.
 pub(crate) fn short(workspace: &Workspace) -> Result<(), String> {
-    run(workspace, &Args { seconds: 5, json: false, seed: None })
+    [LANES, QUEUES].into_iter().try_for_each(|load| {
+        run(workspace, &Args { seconds: 5, json: false, seed: None, load: load.to_owned() })
+    })
 }
 
-fn measure(workspace: &Workspace, seconds: u64, seed: Option<u64>) -> Result<String, String> {
+fn measure(workspace: &Workspace, args: &Args) -> Result<String, String> {
     let mut command = workspace.program("ginnel-tests", "--bin", "kill");
-    command.args(["--json", "--seconds", &seconds.to_string()]);
-    if let Some(seed) = seed {
+    command.args(["--json", "--seconds", &args.seconds.to_string(), "--load", &args.load]);
+    if let Some(seed) = args.seed {
         command.args(["--seed", &seed.to_string()]);
     }
     let text = workspace::capture(command)?;

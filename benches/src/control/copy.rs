@@ -20,7 +20,7 @@ use ginnel_layout::line::{LINE, PAGE};
 
 use crate::fault::Fault;
 use crate::memory::Region;
-use crate::payload::{Checker, Dynamic, Size, Stop, Writer};
+use crate::payload::{Accept, Dynamic, Size, Stop, Writer};
 use crate::transport::{Consumer, Producer, Transport};
 
 /// Words of a chunk: 64 KiB, large enough that the positions cost nothing.
@@ -123,7 +123,7 @@ impl Producer<Dynamic> for CopyEnd<'_> {
 }
 
 impl Consumer<Dynamic> for CopyEnd<'_> {
-    fn recv(&mut self, checker: &mut Checker<Dynamic>, _limit: usize) -> Result<(), Stop> {
+    fn recv(&mut self, checker: &mut impl Accept<Dynamic>, _limit: usize) -> Result<(), Stop> {
         let words = self.private.len();
         for start in (0..words).step_by(CHUNK_WORDS) {
             while self.other == self.own {

@@ -9,7 +9,7 @@ use rustix::thread::futex;
 
 use crate::fault::Fault;
 use crate::memory::Region;
-use crate::payload::{Checker, Fixed, Stop, Writer};
+use crate::payload::{Accept, Fixed, Stop, Writer};
 use crate::transport::{Consumer, Producer, Transport};
 
 /// The futex word is at the start of the line, the message beside it on the same line.
@@ -71,7 +71,7 @@ impl Producer<Fixed<1>> for FutexEnd<'_> {
 }
 
 impl Consumer<Fixed<1>> for FutexEnd<'_> {
-    fn recv(&mut self, checker: &mut Checker<Fixed<1>>, _limit: usize) -> Result<(), Stop> {
+    fn recv(&mut self, checker: &mut impl Accept<Fixed<1>>, _limit: usize) -> Result<(), Stop> {
         loop {
             match futex::wait(self.word.futex_word(), futex::Flags::empty(), self.turn, None) {
                 // EAGAIN: the word had changed before we slept.

@@ -23,7 +23,7 @@ use ginnel_layout::line::{LINE, PAGE};
 
 use crate::fault::Fault;
 use crate::memory::Region;
-use crate::payload::{Checker, Size, Stop, Writer};
+use crate::payload::{Accept, Size, Stop, Writer};
 use crate::transport::{Consumer, Producer, Transport};
 
 /// A ring of `slots` messages.
@@ -183,7 +183,7 @@ impl<S: Size> IndexConsumer<'_, S> {
 
 impl<S: Size> Consumer<S> for IndexConsumer<'_, S> {
     #[inline(always)]
-    fn recv(&mut self, checker: &mut Checker<S>, limit: usize) -> Result<(), Stop> {
+    fn recv(&mut self, checker: &mut impl Accept<S>, limit: usize) -> Result<(), Stop> {
         while self.0.other == self.0.own {
             self.0.other = self.0.tail.load(Ordering::Acquire);
             if self.0.other == self.0.own {

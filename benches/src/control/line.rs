@@ -7,7 +7,7 @@ use ginnel_layout::line::LINE;
 
 use crate::fault::Fault;
 use crate::memory::Region;
-use crate::payload::{Checker, Fixed, Stop, Writer};
+use crate::payload::{Accept, Fixed, Stop, Writer};
 use crate::transport::{Consumer, Producer, Transport};
 
 /// One word, one way.
@@ -67,7 +67,7 @@ pub struct LineConsumer<'a> {
 
 impl Consumer<Fixed<1>> for LineConsumer<'_> {
     #[inline(always)]
-    fn recv(&mut self, checker: &mut Checker<Fixed<1>>, _limit: usize) -> Result<(), Stop> {
+    fn recv(&mut self, checker: &mut impl Accept<Fixed<1>>, _limit: usize) -> Result<(), Stop> {
         let word = loop {
             let word = self.word.load(Ordering::Acquire);
             if word != self.last {

@@ -4,3 +4,4 @@ pub mod copy;
 pub mod futex;
 pub mod index;
 pub mod line;
+pub mod vyukov;

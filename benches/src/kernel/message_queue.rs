@@ -7,7 +7,7 @@ use nix::sys::stat::Mode;
 use zerocopy::IntoBytes;
 
 use crate::fault::Fault;
-use crate::payload::{Checker, Dynamic, Size, Stop, Writer};
+use crate::payload::{Accept, Dynamic, Size, Stop, Writer};
 use crate::transport::{Consumer, Producer, Transport};
 
 /// Messages a queue may hold, and bytes of a message, where the system does not say.
@@ -114,7 +114,7 @@ impl Producer<Dynamic> for MessageQueueEnd<'_> {
 }
 
 impl Consumer<Dynamic> for MessageQueueEnd<'_> {
-    fn recv(&mut self, checker: &mut Checker<Dynamic>, _limit: usize) -> Result<(), Stop> {
+    fn recv(&mut self, checker: &mut impl Accept<Dynamic>, _limit: usize) -> Result<(), Stop> {
         let mut priority = 0;
         loop {
             match mq_receive(self.queue, self.private.as_mut_bytes(), &mut priority) {

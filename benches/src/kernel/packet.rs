@@ -9,7 +9,7 @@ use zerocopy::IntoBytes;
 
 use super::stream::set_send_buffer;
 use crate::fault::Fault;
-use crate::payload::{Checker, Dynamic, Size, Stop, Writer};
+use crate::payload::{Accept, Dynamic, Size, Stop, Writer};
 use crate::transport::{Consumer, Producer, Transport};
 
 /// A sequenced-packet socket, one way.
@@ -97,7 +97,7 @@ impl Producer<Dynamic> for PacketEnd<'_> {
 }
 
 impl Consumer<Dynamic> for PacketEnd<'_> {
-    fn recv(&mut self, checker: &mut Checker<Dynamic>, _limit: usize) -> Result<(), Stop> {
+    fn recv(&mut self, checker: &mut impl Accept<Dynamic>, _limit: usize) -> Result<(), Stop> {
         loop {
             // MSG_TRUNC: the true length is reported even where the message is longer than the buffer.
             match recv(self.socket.as_raw_fd(), self.private.as_mut_bytes(), MsgFlags::MSG_TRUNC) {

@@ -10,7 +10,7 @@ use nix::unistd::{pipe2, read, write};
 use zerocopy::IntoBytes;
 
 use crate::fault::Fault;
-use crate::payload::{Checker, Dynamic, Size, Stop, Writer};
+use crate::payload::{Accept, Dynamic, Size, Stop, Writer};
 use crate::transport::{Consumer, Producer, Transport};
 
 /// The largest pipe that the system allows to everybody, unless its administrator said otherwise.
@@ -102,7 +102,7 @@ impl Producer<Dynamic> for StreamEnd<'_> {
 }
 
 impl Consumer<Dynamic> for StreamEnd<'_> {
-    fn recv(&mut self, checker: &mut Checker<Dynamic>, _limit: usize) -> Result<(), Stop> {
+    fn recv(&mut self, checker: &mut impl Accept<Dynamic>, _limit: usize) -> Result<(), Stop> {
         let bytes = self.private.as_mut_bytes();
         let mut filled = 0;
         while filled < bytes.len() {

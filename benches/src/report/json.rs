@@ -1,8 +1,9 @@
 //! One JSON object a row. The same fields for every row and every group; null where one does not apply.
 //!
 //! Besides the fields that are always there: `reason` says why a row has no figures, `per_s_p90` is the 90th
-//! percentile of the rate's windows, `cpu_percent` the receiver's share of a core. Each stands only where it
-//! has a value.
+//! percentile of the rate's windows, `cpu_percent` the receiver's share of a core, `missed_percent` the
+//! share of messages that the receivers of a broadcast missed, `oversubscribed` whether a row of
+//! several producers and consumers had more processes than cores. Each stands only where it has a value.
 
 use serde::Serialize;
 
@@ -17,8 +18,9 @@ struct Line<'a> {
     implementation: &'a str,
     size: usize,
     batch: usize,
-    producers: u32,
-    consumers: u32,
+    producers: usize,
+    consumers: usize,
+    capacity: Option<usize>,
     wait: Option<&'a str>,
     p50_ns: Option<u64>,
     p99_ns: Option<u64>,
@@ -29,6 +31,10 @@ struct Line<'a> {
     per_s_p90: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missed_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oversubscribed: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -45,8 +51,9 @@ pub fn line(measured: &Measured) -> serde_json::Result<String> {
         implementation: row.implementation.name(),
         size: row.size,
         batch: row.batch,
-        producers: 1,
-        consumers: 1,
+        producers: row.shape.producers,
+        consumers: row.shape.consumers,
+        capacity: row.capacity,
         wait: row.wait.map(|wait| wait.name()),
         p50_ns: measured.latency.map(|latency| latency.p50_ns),
         p99_ns: measured.latency.map(|latency| latency.p99_ns),
@@ -55,6 +62,8 @@ pub fn line(measured: &Measured) -> serde_json::Result<String> {
         mb_per_s: measured.mb_per_s().map(tenths),
         per_s_p90: measured.per_s_p90.map(tenths),
         cpu_percent: measured.cpu_percent.map(|share| (share * 1e4).round() / 1e4),
+        missed_percent: measured.missed_percent.map(tenths),
+        oversubscribed: row.is_crowd().then_some(measured.is_oversubscribed),
         reason: measured.fault.as_ref().map(ToString::to_string),
     })
 }
@@ -71,13 +80,7 @@ mod tests {
 
     #[test]
     fn every_field_is_there_and_null_where_it_does_not_apply() {
-        let row = Row {
-            case: Case::Oneway,
-            implementation: Implementation::PosixMq,
-            size: 1 << 20,
-            batch: 1,
-            wait: None,
-        };
+        let row = Row::pair(Case::Oneway, Implementation::PosixMq, 1 << 20, 1, None);
         let fault = Some(Fault::Unsupported("too large".into()));
         let measured = Measured {
             row,
@@ -85,13 +88,15 @@ mod tests {
             per_s: None,
             per_s_p90: None,
             cpu_percent: None,
+            missed_percent: None,
             spread_percent: None,
+            is_oversubscribed: false,
             fault,
         };
         assert_eq!(
             line(&measured).expect("JSON"),
             "{\"group\":\"queue\",\"case\":\"oneway\",\"impl\":\"posix-mq\",\"size\":1048576,\"batch\":1,\
-             \"producers\":1,\"consumers\":1,\"wait\":null,\"p50_ns\":null,\"p99_ns\":null,\"p999_ns\":null,\
+             \"producers\":1,\"consumers\":1,\"capacity\":null,\"wait\":null,\"p50_ns\":null,\"p99_ns\":null,\"p999_ns\":null,\
              \"per_s\":null,\"mb_per_s\":null,\"reason\":\"too large\"}"
         );
     }

@@ -50,7 +50,7 @@ impl Rows<'_> {
         wait: Option<Wait>,
     ) -> Option<&Measured> {
         let (size, batch) = like;
-        let wanted = Row { case, implementation, size, batch, wait };
+        let wanted = Row::pair(case, implementation, size, batch, wait);
         self.0.iter().find(|measured| measured.row == wanted)
     }
 
@@ -159,12 +159,14 @@ mod tests {
 
     fn measured(case: Case, implementation: Implementation, batch: usize, wait: Option<Wait>) -> Measured {
         Measured {
-            row: Row { case, implementation, size: 64, batch, wait },
+            row: Row::pair(case, implementation, 64, batch, wait),
             latency: None,
             per_s: None,
             per_s_p90: None,
             cpu_percent: None,
+            missed_percent: None,
             spread_percent: None,
+            is_oversubscribed: false,
             fault: None,
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::units::{digits, rate, size, time};
-use crate::plan::{Case, Row};
+use crate::plan::Case;
 use crate::run::Measured;
 
 /// What the table may use.
@@ -23,8 +23,8 @@ const BAR_MAX: usize = 60;
 /// The whole table.
 pub fn table(rows: &[Measured], style: Style) -> String {
     let mut text = String::new();
-    for block in rows.chunk_by(|left, right| title(&left.row) == title(&right.row)) {
-        heading(&mut text, &block[0].row);
+    for block in rows.chunk_by(|left, right| title(left) == title(right)) {
+        heading(&mut text, &block[0]);
         let longest = block.iter().filter_map(weight).fold(0.0, f64::max);
         for measured in block {
             line(&mut text, measured, longest, style);
@@ -34,24 +34,33 @@ pub fn table(rows: &[Measured], style: Style) -> String {
     text
 }
 
-fn title(row: &Row) -> String {
+fn title(measured: &Measured) -> String {
+    let row = &measured.row;
     match row.case {
+        Case::Oneway if row.is_crowd() => {
+            // More processes than cores: said beside the shape, as it rules everything below.
+            let shared = if measured.is_oversubscribed { ", cores shared" } else { "" };
+            format!("{} of {}, {} slots{shared}", row.shape, size(row.size), row.slots())
+        }
         Case::Rtt => format!("Round trip, {}", size(row.size)),
         Case::RttSamecore => format!("Round trip on one core, {}", size(row.size)),
         Case::Oneway => format!("One way, {}", size(row.size)),
+        Case::Handover => format!("Blocks of {}, handed over untouched", size(row.size)),
         Case::Idle => "A receiver that waits and gets nothing".to_owned(),
         Case::Paced => "A receiver at 100 messages a second".to_owned(),
     }
 }
 
-fn heading(text: &mut String, row: &Row) {
-    let columns = match row.case {
+fn heading(text: &mut String, measured: &Measured) {
+    let columns = match measured.row.case {
         Case::Rtt | Case::RttSamecore => ["p50", "p99", "p99.9"],
+        Case::Oneway if measured.row.is_crowd() => ["median", "p90", "ns each"],
+        Case::Handover => ["median", "p90", "ns each"],
         Case::Oneway => ["median", "p90", "MB/s"],
         Case::Idle | Case::Paced => ["CPU", "", ""],
     };
     // Writing to a string does not fail.
-    let _ = write!(text, "{:<40}", title(row));
+    let _ = write!(text, "{:<40}", title(measured));
     let _ = writeln!(text, "{}", columns.map(|name| format!("{name:>11}")).concat().trim_end());
 }
 
@@ -59,7 +68,7 @@ fn heading(text: &mut String, row: &Row) {
 fn weight(measured: &Measured) -> Option<f64> {
     match measured.row.case {
         Case::Rtt | Case::RttSamecore => Some(measured.latency?.p50_ns as f64),
-        Case::Oneway => measured.per_s,
+        Case::Oneway | Case::Handover => measured.per_s,
         Case::Idle | Case::Paced => None,
     }
 }
@@ -97,7 +106,9 @@ fn cells(measured: &Measured, unicode: bool) -> [String; 3] {
     }
     let rates = [measured.per_s, measured.per_s_p90].map(|value| value.map_or("-".to_owned(), rate));
     let [median, p90] = rates;
-    [median, p90, measured.mb_per_s().map_or("-".to_owned(), digits)]
+    let per_message = measured.row.is_crowd() || measured.row.case == Case::Handover;
+    let last = if per_message { measured.ns_each() } else { measured.mb_per_s() };
+    [median, p90, last.map_or("-".to_owned(), digits)]
 }
 
 /// Columns for bars, where there are enough.
@@ -117,12 +128,12 @@ fn draw(share: f64, width: usize) -> String {
 mod tests {
     use super::*;
     use crate::fault::Fault;
-    use crate::plan::{Implementation, Wait};
+    use crate::plan::{Implementation, Row, Wait};
     use crate::run::Percentiles;
 
     fn rtt(implementation: Implementation, p50_ns: u64, fault: Option<Fault>) -> Measured {
         Measured {
-            row: Row { case: Case::Rtt, implementation, size: 8, batch: 1, wait: Some(Wait::Spin) },
+            row: Row::pair(Case::Rtt, implementation, 8, 1, Some(Wait::Spin)),
             latency: fault.is_none().then_some(Percentiles {
                 p50_ns,
                 p99_ns: p50_ns * 2,
@@ -131,7 +142,9 @@ mod tests {
             per_s: None,
             per_s_p90: None,
             cpu_percent: None,
+            missed_percent: None,
             spread_percent: None,
+            is_oversubscribed: false,
             fault,
         }
     }

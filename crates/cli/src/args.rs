@@ -50,7 +50,7 @@ pub(crate) struct Bench {
     #[arg(long = "case", value_name = "CASE", value_delimiter = ',')]
     pub(crate) cases: Vec<Case>,
     /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane, lane-copy,
-    /// ring, mpsc, broadcast, queue, blocks; vyukov comes along with the last five
+    /// ring, mpsc, broadcast, queue, blocks; queues bring vyukov along, the bare queue
     #[arg(long = "impl", value_name = "IMPL", value_delimiter = ',')]
     pub(crate) implementations: Vec<Implementation>,
     /// Only these sizes: multiples of 8 bytes up to 64MiB, such as 64, 1KiB, 4MiB

@@ -149,6 +149,7 @@ pub(crate) fn side_is_empty(segment: &Segment, index: u32, entry: &Entry, side: 
         if held {
             return false;
         }
+        // E1
         if entry.state.load(Acquire) == before {
             return true;
         }
@@ -236,6 +237,7 @@ pub(crate) fn pin(segment: &Segment, index: u32, entry: &Entry, generation: u32,
         let Some(word) = segment.ticket(i) else { continue };
         // E5
         let free = word.load(Relaxed) == Ticket::FREE;
+        // E5
         if free && word.compare_exchange(Ticket::FREE, ticket, AcqRel, Relaxed).is_ok() {
             entry.state.fetch_add(ONE_VERSION, AcqRel); // E5
             NEXT_TICKET.set(i + 1);
@@ -325,6 +327,7 @@ pub(crate) fn recover_tickets(segment: &Segment, d: ParticipantId, in_flight: im
         }
         // A receiver may have been faster: then it is his, and so is the carrier. Else it stays as it is, for only a
         // receiver of a message in flight could take it.
+        // E5
         if word.load(Acquire) == there {
             // E5
             let ticket = Ticket::from_bits(there);

@@ -172,7 +172,7 @@ pub(crate) fn shared_tail(segment: &Segment, entry: &Entry, data_at: usize, coun
     let mut tail = vec![0; count];
     // SAFETY: I2: inside the object's pages, as was just checked.
     let from = unsafe { base.add(data_at + len - count) };
-    // SAFETY: the same; nobody writes a shared value any more, and a fresh vector overlaps nothing.
+    // SAFETY: I2, as above; nobody writes a shared value any more, and a fresh vector overlaps nothing.
     unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), tail.as_mut_ptr(), count) }
     Some(tail)
 }
