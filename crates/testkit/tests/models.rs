@@ -283,6 +283,30 @@ const BLOCKWAIT: Table = &[
     ("control 3 of 1 mutations", Verified),
 ];
 
+const UNBOUNDED: Table = &[
+    ("1P1C x9", Verified),
+    ("1P1C x5, 1 kill", Verified),
+    ("2P1C x2", Verified),
+    ("1P2C x4", Verified),
+    ("mutation PunchStores", Unsafe),
+    ("mutation PunchDespiteW", Stuck),
+    ("mutation OpenOverwrites", Unsafe),
+    ("mutation OpenLapOfPosition", Unsafe),
+    ("mutation PositionsFromZero", Stuck),
+    ("mutation NoLock", Unsafe),
+    ("mutation LapAfterZero", Unsafe),
+    ("mutation PunchBeforeAbsent", Unsafe),
+    ("mutation PresentBeforeMemory", Unsafe),
+    ("mutation LapStays", Unsafe),
+    ("mutation LookOnce", Unsafe),
+    ("mutation SleepAtHole", Stuck),
+    ("mutation LockNotRecovered", Stuck),
+    ("control 1 of 5 mutations", Verified),
+    ("control 2 of 1 mutations", Verified),
+    ("control 3 of 5 mutations", Verified),
+    ("control 4 of 2 mutations", Verified),
+];
+
 const MPSC: Table = &[
     ("2 producers x2, 2 lanes, all stay, no kill", Verified),
     ("2 producers x2, 1 lane, 1 kill", Verified),
@@ -383,6 +407,11 @@ fn ring() {
 #[test]
 fn leases() {
     check("leases", tables::LEASES);
+}
+
+#[test]
+fn unbounded() {
+    check("unbounded", UNBOUNDED);
 }
 
 #[test]
