@@ -45,7 +45,7 @@ const JOBS: [Job; 14] = [
         what: "the protocols, and the mutations that must fail",
         run: |w| models::all(w).map(passed),
     },
-    Job { name: "loom", what: "lane, park and mutex under every interleaving", run: loom },
+    Job { name: "loom", what: "lanes, rings, blocks, waiting and locks under every interleaving", run: loom },
     Job { name: "kill", what: "random kills for 5 s", run: |w| kill::short(w).map(passed) },
     Job {
         name: "step-kill",
@@ -147,7 +147,7 @@ fn doctests(workspace: &Workspace) -> Result<Outcome, String> {
 fn loom(workspace: &Workspace) -> Result<Outcome, String> {
     let mut flags = env::var("RUSTFLAGS").unwrap_or_default();
     flags.push_str(" --cfg loom");
-    let mut command = workspace.cargo(["test", "--release", "--test", "loom"]);
+    let mut command = workspace.cargo(["test", "--release", "--test", "loom*"]);
     command.args(["--package", "ginnel-sync", "--package", "ginnel-queue"]);
     command.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", workspace.target.join("loom"));
     workspace::run(command).map(passed)
