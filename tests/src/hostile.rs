@@ -1,9 +1,9 @@
 //! Operations beside a peer that overwrites the segment.
 //!
-//! A round: a fresh segment with a lane and a mutex; workers that attach, take their handles and use them; then a
-//! scribbler that overwrites words somewhere in it (an area: a page, a ring, or all of it), at a rate that differs from round to round. Whatever the
-//! words say, an operation ends in time, with a result or a clean error: no signal, no panic, no hang. What a worker
-//! receives may be nonsense; it only must not harm it.
+//! A round: a fresh segment with a queue of some kind and a mutex; workers that attach, take their handles and use them;
+//! then a scribbler that overwrites words somewhere in it (an area: a page, a ring, or all of it), at a rate that differs
+//! from round to round. Whatever the words say, an operation ends in time, with a result or a clean error: no signal, no
+//! panic, no hang. What a worker receives may be nonsense; it only must not harm it. Every kind meets every area.
 //!
 //! | operation | its bound |
 //! |---|---|
@@ -14,6 +14,7 @@
 //! A worker that sits in an operation of the last kind when its round ends is left alone and looked at again when its
 //! patience must be over.
 
+mod queues;
 mod workers;
 
 use std::ops::Range;
@@ -50,35 +51,56 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// What the workers exchange messages through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A lane of values.
+    Values,
+    /// A lane of messages of bytes.
+    Bytes,
+    /// A queue of values.
+    Queue,
+    /// A queue of encoded values, some too long for a slot, some with a block.
+    Letters,
+    /// A lane for each sender.
+    Mpsc,
+    /// Everything to everybody.
+    Broadcast,
+}
+
+const KINDS: [Kind; 6] = [Kind::Queue, Kind::Values, Kind::Letters, Kind::Bytes, Kind::Mpsc, Kind::Broadcast];
+
 /// Which words are overwritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Area {
     /// Header, participants, directory, tickets, page words.
     Front,
-    /// The control page of the lane.
+    /// The first page of the queue: its control words.
     Control,
-    /// The beginning of its ring, where headers and payloads alternate.
-    Ring,
-    /// The word of the mutex and its data.
-    Mutex,
+    /// The second, where headers and payloads alternate.
+    Body,
+    /// The words of the mutex, or of the blocks where there are any.
+    Other,
     /// All of it.
     Everything,
 }
 
-const AREAS: [Area; 5] = [Area::Control, Area::Ring, Area::Mutex, Area::Front, Area::Everything];
+const AREAS: [Area; 5] = [Area::Control, Area::Body, Area::Other, Area::Front, Area::Everything];
 
 impl Area {
-    fn words(self, view: &View) -> Result<Range<usize>, String> {
+    fn words(self, view: &View, kind: Kind) -> Result<Range<usize>, String> {
         let object = |name| {
             let at = locate(view, name).ok_or_else(|| format!("`{name}` is not in the directory"))?;
             Ok::<usize, String>((at / 8) as usize)
         };
         let page = PAGE / 8;
+        let body = if matches!(kind, Kind::Values | Kind::Bytes) { 64 } else { page };
         Ok(match self {
-            Self::Front => 0..object(workers::LANE)?.min(object(workers::MUTEX)?),
-            Self::Control => object(workers::LANE).map(|at| at..at + page)?,
-            Self::Ring => object(workers::LANE).map(|at| at + page..at + page + 64)?,
-            Self::Mutex => object(workers::MUTEX).map(|at| at..at + 32)?,
+            Self::Front => 0..object(workers::SUBJECT)?.min(object(workers::MUTEX)?),
+            Self::Control => object(workers::SUBJECT).map(|at| at..at + page)?,
+            Self::Body => object(workers::SUBJECT).map(|at| at + page..at + page + body)?,
+            Self::Other if kind == Kind::Letters => object(queues::POOL).map(|at| at..at + 64)?,
+            Self::Other => object(workers::MUTEX).map(|at| at..at + 32)?,
             Self::Everything => 0..view.words(),
         })
     }
@@ -94,8 +116,9 @@ pub fn run(config: Config, words: &Scratch, at: usize) -> Result<Value, String> 
     let mut totals = [0_u64; Log::FIGURES];
     let mut late = 0;
     while begun.elapsed() < config.time {
-        let area = AREAS[rounds as usize % AREAS.len()];
-        let log = round(area, &mut rng, &mut faults, &mut patient)?;
+        // The numbers of the two have no common divisor, so each kind meets each area.
+        let (area, kind) = (AREAS[rounds as usize % AREAS.len()], KINDS[rounds as usize % KINDS.len()]);
+        let log = round((area, kind), &mut rng, &mut faults, &mut patient)?;
         for (figure, total) in totals.iter_mut().enumerate() {
             *total += log.sum(figure);
         }
@@ -125,22 +148,20 @@ pub fn run(config: Config, words: &Scratch, at: usize) -> Result<Value, String> 
 type Patient = (Child, String, Instant);
 
 fn round(
-    area: Area,
+    (area, kind): (Area, Kind),
     rng: &mut Rng,
     faults: &mut Vec<String>,
     patient: &mut Vec<Patient>,
 ) -> Result<Log, String> {
-    let options = Options::new().limit(32 * PAGE).participants(8).objects(8);
+    let options = Options::new().limit(64 * PAGE).participants(8).objects(16);
     let manager = Manager::with(options).map_err(during("make a segment"))?;
-    // The lane carries values in one half of the rounds, and messages of bytes in the other.
-    let bytes = rng.below(2) == 0;
-    furnish(&manager, bytes).map_err(during("make the objects"))?;
-    let range = area.words(&View::readable(&manager).map_err(during("map it"))?)?;
+    furnish(&manager, kind).map_err(during("make the objects"))?;
+    let range = area.words(&View::readable(&manager).map_err(during("map it"))?, kind)?;
     let log = Log::new().map_err(during("make a log"))?;
     let mut children = Vec::new();
     for index in 0..WORKERS {
         let seed = rng.next_u64();
-        let work = || workers::run(&manager, &log, index, seed, ROUND, bytes);
+        let work = || workers::run(&manager, &log, index, seed, ROUND, kind);
         children.push(fork_child(work).map_err(during("fork a worker"))?);
     }
     let (seed, rate) = (rng.next_u64(), 1 << (4 + rng.below(17)));
@@ -155,10 +176,11 @@ fn round(
         let limit = ROUND + MOMENT;
         if child.wait_timeout(limit).map_err(during("wait for a worker"))?.is_none() && log.is_patient(index)
         {
-            patient.push((child, format!("{area:?}, {}", log.operation(index)), Instant::now()));
+            patient.push((child, format!("{kind:?}, {area:?}, {}", log.operation(index)), Instant::now()));
             continue;
         }
-        settle(&mut child, &format!("{area:?}, {}", log.operation(index)), Duration::ZERO, faults)?;
+        let place = format!("{kind:?}, {area:?}, {}", log.operation(index));
+        settle(&mut child, &place, Duration::ZERO, faults)?;
     }
     match scribbler.kill().map_err(during("end the scribbler"))? {
         Exit::KILLED => {}
@@ -182,12 +204,12 @@ fn settle(child: &mut Child, place: &str, rest: Duration, faults: &mut Vec<Strin
     Ok(())
 }
 
-/// The lane and the mutex of a round.
-fn furnish(manager: &Manager, bytes: bool) -> ginnel::Result<()> {
-    if bytes {
-        drop(workers::lane().producer::<[u8]>(manager, workers::LANE)?);
-    } else {
-        drop(workers::lane().producer::<u64>(manager, workers::LANE)?);
+/// The queue and the mutex of a round.
+fn furnish(manager: &Manager, kind: Kind) -> ginnel::Result<()> {
+    match kind {
+        Kind::Bytes => drop(workers::lane().producer::<[u8]>(manager, workers::SUBJECT)?),
+        Kind::Values => drop(workers::lane().producer::<u64>(manager, workers::SUBJECT)?),
+        _ => queues::furnish(manager, kind)?,
     }
     drop(manager.get_or_create_with::<Mutex<[u64; 2]>>(workers::MUTEX, Init(Some([0, 0])))?);
     Ok(())

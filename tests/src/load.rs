@@ -12,31 +12,34 @@
 //!
 //! In the end everybody is killed; what is still in the lanes is taken out, the ledgers are closed, and nothing may be
 //! left: no object, page, participant, open file or name.
+//!
+//! [`queue`] does the same to queues, with many producers and many consumers.
 
+pub mod queue;
+
+mod scene;
 mod workers;
 
-use std::cell::{Cell, RefCell};
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ginnel::Manager;
 use ginnel::manager::Options;
-use ginnel_testkit::child::{self, Child, fork_child};
-use ginnel_testkit::kill::{Killer, Worker};
+use ginnel_testkit::kill::Killer;
 use ginnel_testkit::leak::Snapshot;
 use ginnel_testkit::oracle::{Account, Ledger};
-use ginnel_testkit::rng::Rng;
-use ginnel_testkit::scratch::{Scratch, now_ns};
+use ginnel_testkit::scratch::Scratch;
 use serde_json::{Value, json};
 
 use crate::world::during;
+use scene::{Scene, Toll, say_ready};
 use workers::{Counter, LANES, Opener};
 
 /// Deaths that a ledger has room for.
 const HOLES: usize = 1 << 14;
 
-/// How long a successor may take before the run fails. The measured maximum is far below.
-const TAKEOVER: Duration = Duration::from_secs(10);
+/// The time between two kills.
+const PAUSE: std::ops::Range<Duration> = Duration::from_millis(2)..Duration::from_millis(40);
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy)]
@@ -75,54 +78,7 @@ impl Books {
 
     /// Says that worker `index` has what its predecessor had.
     pub(crate) fn ready(&self, index: usize) {
-        self.words.set(index, now_ns());
-    }
-}
-
-/// What one role of the run shares with its closures.
-struct Scene<'a> {
-    manager: &'a Manager,
-    books: &'a Books,
-    cores: Vec<usize>,
-    /// When the last SIGKILL was sent to a worker, in ns; 0: it has not died yet.
-    killed: Vec<Cell<u64>>,
-    recovery_max: Cell<u64>,
-    recoveries: RefCell<Rng>,
-}
-
-impl Scene<'_> {
-    /// Starts worker `index` and waits until it has taken over.
-    fn start(&self, index: usize, body: impl FnOnce()) -> io::Result<Child> {
-        self.books.words.set(index, 0);
-        let core = self.cores[index % self.cores.len()];
-        let mut child = fork_child(|| {
-            child::pin(core).expect("the core is ours");
-            body();
-        })?;
-        let begun = Instant::now();
-        while self.books.words.get(index) == 0 {
-            if let Some(exit) = child.wait_timeout(Duration::from_micros(200))? {
-                return Err(io::Error::other(format!("it ended before it had taken over: {exit}")));
-            }
-            if begun.elapsed() > TAKEOVER {
-                return Err(io::Error::other(format!("it could not take over in {TAKEOVER:?}")));
-            }
-        }
-        let killed = self.killed[index].get();
-        if killed != 0 {
-            let took = self.books.words.get(index).saturating_sub(killed);
-            self.recovery_max.set(self.recovery_max.get().max(took));
-        }
-        Ok(child)
-    }
-
-    /// Notes the time of a kill, and recovers at once or leaves it to the others.
-    fn buried(&self, index: usize, sent: Instant) -> Result<(), String> {
-        self.killed[index].set(now_ns().saturating_sub(sent.elapsed().as_nanos() as u64));
-        if self.recoveries.borrow_mut().below(2) == 0 {
-            self.manager.recover().map_err(during("recover"))?;
-        }
-        Ok(())
+        say_ready(&self.words, index);
     }
 }
 
@@ -137,7 +93,15 @@ pub fn run(config: Config, words: &Scratch, at: usize) -> Result<Value, String> 
     let opener = Opener { name: format!("kill-{}", std::process::id()) };
     let manager = Manager::with(Options::new().limit(4 << 20).participants(32).objects(16))
         .map_err(during("make a segment"))?;
-    let (kills, freezes, recovery_max) = slaughter(config, &manager, &books, &opener, words, at)?;
+    let scene = Scene::new(config, &manager, &books.words, Books::WORKERS)?;
+    let Toll { kills, freezes, recovery_max } = scene.slaughter(
+        config,
+        PAUSE,
+        |scene, killer| hire(scene, &manager, &books, &opener, killer),
+        (words, at),
+        |_| {},
+    )?;
+    drop(scene);
     manager.recover().map_err(during("recover"))?;
     let account = settle(&manager, &books)?;
     let (lost, duplicated, corrupt) = books.counter(0).settle(&manager)?;
@@ -160,80 +124,35 @@ pub fn run(config: Config, words: &Scratch, at: usize) -> Result<Value, String> 
     }))
 }
 
-/// Kills until the time is over; gives kills, freezes and the longest recovery in ns.
-fn slaughter(
-    config: Config,
-    manager: &Manager,
-    books: &Books,
-    opener: &Opener,
-    words: &Scratch,
-    at: usize,
-) -> Result<(u64, u64, u64), String> {
-    let rng = Rng::new(config.seed);
-    let scene = Scene {
-        manager,
-        books,
-        cores: child::cores().map_err(during("ask for the cores"))?,
-        killed: vec![Cell::new(0); Books::WORKERS],
-        recovery_max: Cell::new(0),
-        recoveries: RefCell::new(rng.fork(1)),
-    };
-    let mut killer = Killer::new(rng.fork(0).next_u64(), Duration::from_millis(2)..Duration::from_millis(40));
-    hire(&scene, opener, &mut killer)?;
-    let (begun, mut freezes) = (Instant::now(), 0);
-    while begun.elapsed() < config.time {
-        killer.strike()?;
-        if killer.kills().is_multiple_of(16) {
-            killer.freeze()?;
-            freezes += 1;
-        }
-        words.set(at, begun.elapsed().as_millis() as u64);
-        words.set(at + 1, killer.kills());
-        words.add(at + 2, 1);
-    }
-    killer.stop()?;
-    let kills = killer.kills();
-    drop(killer);
-    Ok((kills, freezes, scene.recovery_max.get()))
-}
-
 /// Adds all workers to the killer.
-fn hire<'a>(scene: &'a Scene<'a>, opener: &'a Opener, killer: &mut Killer<'a>) -> Result<(), String> {
-    let Scene { manager, books, .. } = *scene;
+fn hire<'a>(
+    scene: &'a Scene<'a>,
+    manager: &'a Manager,
+    books: &'a Books,
+    opener: &'a Opener,
+    killer: &mut Killer<'a>,
+) -> Result<(), String> {
     for (lane, spec) in LANES.iter().enumerate() {
         let (tx, rx) = (2 * lane, 2 * lane + 1);
-        killer.add(Worker::new(
-            format!("producer of {}", spec.name),
-            move || scene.start(tx, || workers::produce(manager, books, lane, tx)),
-            move |sent| {
-                books.ledger(lane).bury_producer()?;
-                scene.buried(tx, sent)
-            },
-        ))?;
-        killer.add(Worker::new(
-            format!("consumer of {}", spec.name),
-            move || scene.start(rx, || workers::consume(manager, books, lane, rx)),
-            move |sent| scene.buried(rx, sent),
-        ))?;
+        let name = format!("producer of {}", spec.name);
+        let produce = move || workers::produce(manager, books, lane, tx);
+        scene.hire(killer, name, tx, produce, move || books.ledger(lane).bury_producer())?;
+        let name = format!("consumer of {}", spec.name);
+        scene.hire(killer, name, rx, move || workers::consume(manager, books, lane, rx), || Ok(()))?;
     }
     for counter in 0..Books::COUNTERS {
         let index = 2 * LANES.len() + counter;
-        killer.add(Worker::new(
-            format!("counter {counter}"),
-            move || scene.start(index, || books.counter(counter).count(manager, books, index)),
-            move |sent| {
-                books.counter(counter).bury();
-                scene.buried(index, sent)
-            },
-        ))?;
+        let count = move || books.counter(counter).count(manager, books, index);
+        let bury = move || {
+            books.counter(counter).bury();
+            Ok(())
+        };
+        scene.hire(killer, format!("counter {counter}"), index, count, bury)?;
     }
     for number in 0..Books::OPENERS {
         let index = 2 * LANES.len() + Books::COUNTERS + number;
-        killer.add(Worker::new(
-            format!("opener {number}"),
-            move || scene.start(index, || opener.come_and_go(books, index)),
-            move |sent| scene.buried(index, sent),
-        ))?;
+        let visit = move || opener.come_and_go(books, index);
+        scene.hire(killer, format!("opener {number}"), index, visit, || Ok(()))?;
     }
     Ok(())
 }

@@ -4,12 +4,19 @@
 //! with the row of the crash table, exactly: what may have been sent, acknowledged or held at that instruction, and
 //! nothing else; then full capacity, all participants' places, no object and no page left.
 
+mod block;
+mod broadcast;
 mod control;
 mod lane;
+mod letter;
+mod mpsc;
 mod mutex;
 mod preempt;
+mod queue;
 mod segment;
 
+use ginnel::blocks::Block;
+use ginnel::sync::Mutex;
 use ginnel_testkit::sweep::{Fault, Plan, Report, Subject, sweep};
 
 /// Hears how far a target is: trials done, of how many.
@@ -81,8 +88,65 @@ pub const TARGETS: &[Target] = &[
         "receive while the producer fills the lane, at each instruction",
         preempt::recv,
     ),
+    Target::new(
+        "queue-push",
+        "send to a queue: empty, full, a sleeper to wake, behind a send given up",
+        queue::push,
+    ),
+    Target::new("queue-pop", "receive: also what was put back, also the last of a closed queue", queue::pop),
+    Target::new("queue-asleep", "wait in vain: for room, a message, a lease, the last ack", queue::asleep),
+    Target::new("queue-lease", "lease a message: from its slot into a cell", queue::lease),
+    Target::new("queue-ack", "acknowledge a lease, beside those who wait for it", queue::ack),
+    Target::new("queue-nack", "give a lease back, beside those who wait for it", queue::nack),
+    Target::new("queue-close", "close a queue at which others sleep", queue::close),
+    Target::new("queue-recover", "recover one who died half-way in an act on a queue", queue::recover),
+    Target::new("letter-send", "send a message with a handle in it", letter::send::<Mutex<u64>>),
+    Target::new("letter-recv", "receive a message with a handle in it", letter::recv::<Mutex<u64>>),
+    Target::new("letter-lease", "lease a message with a handle in it", letter::lease::<Mutex<u64>>),
+    Target::new("letter-end-lease", "acknowledge it, give it back", letter::end_lease::<Mutex<u64>>),
+    Target::new(
+        "letter-recover",
+        "recover one who died half-way with a handle in transit",
+        letter::recover::<Mutex<u64>>,
+    ),
+    Target::new(
+        "drop-queue",
+        "drop the last handle of a queue with handles in its messages",
+        letter::drop_queue,
+    ),
+    Target::new("drop-side", "drop the last sender, the last receiver of a channel", letter::drop_side),
+    Target::new("block-claim", "claim a block", block::claim),
+    Target::new("block-release", "give a block back, one who waits for it", block::release),
+    Target::new("block-send", "send a block", letter::send::<Block>),
+    Target::new("block-recv", "receive a block: a view of it", letter::recv::<Block>),
+    Target::new("block-lease", "lease a message with a block in it", letter::lease::<Block>),
+    Target::new("block-end-lease", "acknowledge it, give it back", letter::end_lease::<Block>),
+    Target::new("block-recover", "recover one who died half-way with a block", letter::recover::<Block>),
+    Target::new("mpsc-send", "send through an mpsc channel", mpsc::send),
+    Target::new("mpsc-recv", "receive from an mpsc channel", mpsc::recv),
+    Target::new("mpsc-ends", "take and give up the ends of an mpsc channel", mpsc::ends),
+    Target::new("broadcast-send", "overwrite the oldest message of a broadcast channel", broadcast::send),
+    Target::new("broadcast-recv", "receive from a broadcast channel, which changes nothing", broadcast::recv),
+    Target::new("broadcast-recover", "recover one who died in the middle of a broadcast", broadcast::recover),
+    Target::new("push-stopped", "send, stopped at each instruction while others work", queue::push_stopped),
+    Target::new("pop-stopped", "receive, stopped at each instruction", queue::pop_stopped),
+    Target::new("lease-stopped", "lease, stopped at each instruction", queue::lease_stopped),
+    Target::new("ack-stopped", "acknowledge and give back, stopped at each instruction", queue::ack_stopped),
     Target::new("control-right", "the harness's own lane, in the right order", control::right),
     Target::new("control-broken", "the same lane, committing before it writes", control::broken).broken(),
+    Target::new("control-plain", "a plain queue, nobody dies: right", control::plain_beside),
+    Target::new(
+        "control-plain-push",
+        "push into a plain queue, which is not made for deaths",
+        control::plain_push,
+    )
+    .broken(),
+    Target::new(
+        "control-plain-pop",
+        "pop from a plain queue, which is not made for deaths",
+        control::plain_pop,
+    )
+    .broken(),
 ];
 
 /// Runs one subject after the other and adds up.

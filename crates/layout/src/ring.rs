@@ -13,6 +13,11 @@
 //! byte 1152   slots      `capacity` times `slot_size`
 //! after them  cells      `cells` times `slot_size + 64`
 //!
+//! or, where the memory of the slots comes and goes in chunks:
+//! byte 1152   presence   a word for each chunk
+//! after them  cells
+//! next page   slots
+//!
 //! slot        word 8 | len 4 | kind 4 | payload (slot_size - 16)
 //! cell        word 8 | position 8 | deliveries 4 | len 4 | kind 4 | zero 4 | payload as in a slot | unused
 //!
@@ -30,6 +35,8 @@
 //! | slot word | its owner; sleepers set W; recovery of its owner | everybody | names the dead until recovery |
 //! | cell word | its owner; recovery of its owner | those who lease, ask or recover | names the dead until recovery |
 //! | len, kind, payload, position, deliveries | the owner of the slot or cell | its next owner | belong to the state of the word |
+//! | grow | who opens or punches a chunk; recovery of its holder | the same | free, with a mark that nobody reads |
+//! | presence | the holder of grow | everybody, before the words of the chunk | [`PresenceWord`] |
 //! | counters, sleepers | whoever did it | tools | may miss what the dead did last |
 //!
 //! The protocol, its edges and its crash table stand in the crate `queue`, file `ring.rs`.
@@ -40,6 +47,12 @@ use crate::line::Line;
 use crate::line::{LINE, PAGE};
 use crate::participant::{OWNER_BITS, PARTICIPANTS_MAX, ParticipantId};
 use crate::wait::WaitLine;
+
+mod presence;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use presence::PresenceWord;
 
 /// What happens to the messages that a dead consumer had not acknowledged.
 pub mod policy {
@@ -80,7 +93,10 @@ pub struct RingGeometry {
     pub wait: AtomicU32,
     /// Bits of [`mod@gate`].
     pub gate: AtomicU32,
-    reserved: [AtomicU32; 23],
+    spare: AtomicU32,
+    /// Slots of a chunk, a power of two; 0: all slots have memory from the beginning.
+    pub chunk: AtomicU64,
+    reserved: [AtomicU64; 10],
 }
 
 /// The consumers' line.
@@ -93,7 +109,7 @@ pub struct Head {
     pub redeliver: AtomicU64,
 }
 
-/// What happened, for people.
+/// What happened, for people; and the lock of the chunks, which is taken as seldom.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -105,6 +121,9 @@ pub struct Counters {
     pub dropped: AtomicU64,
     /// Recoveries of a dead participant.
     pub recoveries: AtomicU64,
+    /// Who opens or punches a chunk. A word of `sync::mutex`.
+    pub grow: AtomicU32,
+    spare: AtomicU32,
 }
 
 /// Who sleeps, a bit for each participant.
@@ -170,7 +189,7 @@ pub struct CellHead {
     reserved: AtomicU32,
 }
 
-/// Bytes before the slots.
+/// Bytes before the slots, or before the presence words.
 pub const SLOTS_AT: u64 = 1152;
 /// What the size of a slot is a multiple of.
 pub const SLOT_UNIT: u64 = 64;
@@ -409,8 +428,10 @@ const _: () = {
     assert!(offset_of!(RingGeometry, policy) == 24);
     assert!(offset_of!(RingGeometry, wait) == 28);
     assert!(offset_of!(RingGeometry, gate) == 32);
+    assert!(offset_of!(RingGeometry, chunk) == 40);
     assert!(offset_of!(Head, redeliver) == 8);
-    assert!(size_of::<Counters>() == 32);
+    assert!(offset_of!(Counters, grow) == 32);
+    assert!(size_of::<Counters>() == 40);
     assert!(offset_of!(Sleepers, producers) == 32);
     assert!(offset_of!(RingControl, tail) == 128);
     assert!(offset_of!(RingControl, head) == 256);
@@ -433,61 +454,3 @@ const _: () = {
     assert!(CELL_EXTRA >= CELL_PAYLOAD_AT - SLOT_PAYLOAD_AT && CELL_EXTRA.is_multiple_of(SLOT_UNIT));
     assert!(POSITION_SHIFT == 3 + OWNER_BITS && POSITION_SHIFT + POSITION_BITS == 64);
 };
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slot_words_survive_the_round_trip() {
-        let me = ParticipantId::from_index(PARTICIPANTS_MAX - 1);
-        for position in [0, 1, 77, POSITION_MAX] {
-            let writing = SlotWord::writing(position, me);
-            assert_eq!((writing.position(), writing.st()), (position, SlotWord::WRITING));
-            assert_eq!(writing.owner(), Some(me));
-            let reading = SlotWord::reading(position, me).waited_for();
-            assert_eq!((reading.position(), reading.st()), (position, SlotWord::READING));
-            assert_eq!((reading.owner(), reading.is_waited_for()), (Some(me), true));
-            let back = SlotWord::full(position, SlotWord::REDELIVER);
-            assert_eq!((back.position(), back.mark(), back.owner()), (position, SlotWord::REDELIVER, None));
-            assert!(!back.is_new(position) && SlotWord::full(position, 0).waited_for().is_new(position));
-            assert!(SlotWord::free(position).waited_for().is_free(position));
-            assert!(!SlotWord::free(position).is_free(after(position, 1)));
-        }
-    }
-
-    #[test]
-    fn cell_words_survive_the_round_trip() {
-        let me = ParticipantId::from_index(3);
-        assert_eq!(CellWord::free(0).0, 0);
-        for generation in [0, 1, (1 << 47) - 1] {
-            for (word, st, owner) in [
-                (CellWord::free(generation), CellWord::FREE, None),
-                (CellWord::loan(generation, me), CellWord::LOAN, Some(me)),
-                (CellWord::held(generation, me), CellWord::HELD, Some(me)),
-                (CellWord::orphan(generation), CellWord::ORPHAN, None),
-            ] {
-                assert_eq!((word.generation(), word.st(), word.owner()), (generation, st, owner));
-            }
-        }
-        assert_eq!(CellWord::free(1 << 47), CellWord::free(0), "generations go round");
-    }
-
-    #[test]
-    fn owners_that_nobody_is_are_nobody() {
-        for bits in [0, u64::from(PARTICIPANTS_MAX) + 1, OWNER_MASK] {
-            assert_eq!(SlotWord::new(1, bits, SlotWord::READING).owner(), None, "{bits}");
-            assert_eq!(CellWord::new(1, bits, CellWord::HELD).owner(), None, "{bits}");
-        }
-    }
-
-    #[test]
-    fn positions_go_round() {
-        assert_eq!(after(POSITION_MAX, 1), 0);
-        for from in [0, 5, POSITION_MAX - 2, POSITION_MAX] {
-            assert_eq!(distance(from, after(from, 7)), 7);
-            assert_eq!(distance(after(from, 7), from), -7);
-            assert_eq!(distance(from, from), 0);
-        }
-    }
-}

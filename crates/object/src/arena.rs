@@ -126,12 +126,23 @@ impl Arena {
         name: Option<&str>,
         init: impl FnOnce(NonNull<u8>),
     ) -> Result<ObjectRef> {
+        self.make_partly(kind, (pages, pages), name, init)
+    }
+
+    /// [`Arena::make`] of so many pages, of which so many have memory yet. `init` touches no others.
+    pub(crate) fn make_partly(
+        self: &Arc<Self>,
+        kind: Kind,
+        (pages, with_memory): (u32, u32),
+        name: Option<&str>,
+        init: impl FnOnce(NonNull<u8>),
+    ) -> Result<ObjectRef> {
         self.segment.check_fork()?;
         let (index, mine) = life::claim(&self.segment)?;
         let Some(entry) = self.segment.entry(index) else {
             return Err(Error::new(ErrorKind::Corrupted, "the directory lost an entry"));
         };
-        let first_page = match self.segment.claim_pages(index, pages) {
+        let first_page = match self.segment.reserve_pages(index, pages, with_memory) {
             Ok(first_page) => first_page,
             Err(why) => {
                 life::dismantle(&self.segment, index, entry, mine);

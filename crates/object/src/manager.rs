@@ -306,7 +306,8 @@ impl Manager {
         self.arena.names()
     }
 
-    /// Bytes its objects take.
+    /// Bytes its objects take of the limit. An unbounded queue counts with all it has reserved, also while that has no
+    /// memory.
     #[must_use]
     pub fn size(&self) -> usize {
         self.arena.segment().used_pages() as usize * PAGE

@@ -6,6 +6,7 @@
 mod answers;
 mod contents;
 mod core;
+mod growth;
 mod lease;
 mod options;
 mod receiver;
@@ -71,7 +72,7 @@ fn sides_of<T: Message>(object: ObjectRef) -> Result<(Sender<T>, Receiver<T>)> {
 
 /// A queue of messages between any number of processes and threads; each message goes to one receiver.
 ///
-/// Bounded; sending waits while it is full. Messages of one sender arrive in its order; one that comes back after a
+/// Sending waits while it is full, and fails (`Full`) where an [unbounded](Options::unbounded) one finds no memory. Messages of one sender arrive in its order; one that comes back after a
 /// consumer's death may be overtaken. Handles are `Clone + Send + Sync`, and may be sent inside messages. A sender that
 /// is killed in the middle of a send has not sent; what was sent before stays. A stopped process costs the others at
 /// most the one place it is in the middle of: they get a `Timeout` that names it. After a bare `fork` the child's
@@ -120,6 +121,15 @@ impl<T: Message> Queue<T> {
         Options::bounded(capacity).create()
     }
 
+    /// A queue whose memory comes and goes with its messages, in the manager of this process: see
+    /// [`Options::unbounded`].
+    ///
+    /// # Errors
+    /// As [`Options::create`].
+    pub fn unbounded() -> Result<Self> {
+        Options::unbounded().create()
+    }
+
     /// Another handle, which only sends.
     #[must_use]
     pub fn sender(&self) -> Sender<T> {
@@ -142,7 +152,8 @@ impl<T: Message> Queue<T> {
     /// Sends `value`; waits while the queue is full.
     ///
     /// # Errors
-    /// `Closed` when the queue was closed; `Failed` with `TooLarge`, `Encode`, `Forked`, `Corrupted`.
+    /// `Closed` when the queue was closed; `Failed` with `Full` when there is no memory, `TooLarge`, `Encode`, `Forked`,
+    /// `Corrupted`.
     #[inline]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         match self.core.send(&value, Patience::Until(Deadline::NEVER)) {
@@ -154,7 +165,8 @@ impl<T: Message> Queue<T> {
     /// Sends `value` if there is room now. Never waits.
     ///
     /// # Errors
-    /// `Full`, also while a living process is in the middle of the only place left; else as [`Queue::send`].
+    /// `Full`, also while a living process is in the middle of the only place left, or of getting memory for it; else as
+    /// [`Queue::send`].
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         match self.core.send(&value, Patience::None) {

@@ -11,7 +11,7 @@
 //! The words, their bits and their lines stand in `ginnel_layout::ring`. Slot i begins as FREE(i). There is no
 //! shared counter: the one word of a slot says for which message it is and whose it is, so whatever a dead
 //! participant leaves carries its name. `tail` and `head` are hints (`walk`). The files: `walk` (where the next slot
-//! is), `claim` (producers), `take` (consumers), `lease` (cells), `waiting`, `recover`.
+//! is), `claim` (producers), `take` (consumers), `lease` (cells), `waiting`, `recover`, `grow` (memory that comes and goes).
 //!
 //! Send: 1 CAS FREE(t) -> WRITING(t,me) · 2 tail hint · 3 gate · 4 payload, len, kind · 5 word := FULL(t), Release: the
 //! COMMIT · 6 a wake, if the word of 1 carried W. Receive: 1 CAS FULL(h) -> READING(h,me) · 2 head hint · 3 len, checked,
@@ -31,6 +31,8 @@
 //!   somebody is about to do that who, if it dies, is recovered, which does it.
 //! - I6 foreign words are read once, checked, used. Compared are positions of 48 bits, masked; a loop over words has a
 //!   budget. A ring that is scribbled on gives wrong messages, `WouldBlock`, `Busy` or `Corrupted`, within bounds.
+//! - I7 in a ring with chunks a word is 0 only where its presence word names the lap of its FREE, and it becomes 0
+//!   and anything else but 0 again only under the grow lock; a chunk without memory has words 0 only (`grow`).
 //!
 //! Edges
 //! - E1 commit, abort, put back (Release) -> look at the word (Acquire): payload, len, kind.
@@ -44,6 +46,9 @@
 //!   somebody waits, or that one sees the acknowledgement. An acknowledgement of a slot has no fence; there the
 //!   end of a slice stands in.
 //! - E8 seq read before a word is marked; pairs with crates/sync/src/park.rs E2.
+//! - E9 presence := PRESENT(lap) (SeqCst), then a word := 0 or FREE -> look at the word, then at presence (Acquire):
+//!   who sees the 0 sees its lap, or a later one in which the word was FREE meanwhile. SeqCst because of E6: who finds
+//!   the gate closed sees the chunk of every claim before it.
 //!
 //! | killed | what is left | who repairs, and the outcome |
 //! |---|---|---|
@@ -58,6 +63,9 @@
 //! | who puts back, before redeliver | FULL(h, REDELIVER) or ORPHAN, unannounced | `recover`, always |
 //! | closer after the gate | sleepers who do not know | `recover` wakes all; else the slice |
 //! | sleeper, any time | W for nobody, a bit in the bitmap, a wake used up | one futile wake; `recover` wakes all |
+//! | who opens a chunk, before PRESENT | memory that counts for none; the grow lock | `recover`: the lock; the next to open it |
+//! | who opens, afterwards; who punches, before ABSENT | PRESENT, words that are 0; the lock | `recover`: the lock; the next to open it fills them |
+//! | who punches, afterwards | memory that counts for none; the lock | `recover`: the lock; the memory goes a lap later |
 //! | recoverer | any prefix | the next recoverer repeats all of it |
 //!
 //! Progress: `try_*` is lock-free and bounded by two rounds of the ring. A living participant that stops between its
@@ -65,6 +73,8 @@
 //! Vyukov's bounded queue, the claim moved into the slot's word; recovery and waiting are our own, modelled in testkit.
 
 mod claim;
+#[cfg(not(loom))]
+mod grow;
 mod lease;
 mod recover;
 mod take;
@@ -79,6 +89,7 @@ use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::AtomicU64;
 use ginnel_layout::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 use ginnel_layout::lane::wait_mode;
+use ginnel_layout::line::{LINE, PAGE};
 use ginnel_layout::ring::{
     CAPACITY_MAX, CELL_EXTRA, CellWord, SLOT_PAYLOAD_AT, SLOT_UNIT, SLOTS_AT, SlotWord, gate, policy,
 };
@@ -86,6 +97,8 @@ use ginnel_sync::park::{self, Mode};
 
 pub use claim::Claim;
 pub use ginnel_layout::ring::gate::{NO_INPUT, NO_RECEIVER};
+#[cfg(not(loom))]
+pub use grow::Memory;
 pub use lease::Held;
 pub use recover::{Lost, Stats};
 pub use take::Taken;
@@ -98,6 +111,10 @@ use crate::slots::Slots;
 pub enum RingError {
     /// Full, or empty. Only from `try_*`.
     WouldBlock,
+    /// Full, or empty, and the slot for this position has no memory: open it and try again. Only of rings with chunks.
+    Hole(u64),
+    /// There is no memory for a chunk. Only from [`Ring::open`].
+    NoMemory,
     /// Full or empty only because this living participant is in the middle of something. Only from `try_*`.
     Busy(ParticipantId),
     /// The deadline passed.
@@ -147,6 +164,8 @@ pub struct Shape {
     pub policy: OnDeath,
     /// How both sides wait.
     pub mode: Mode,
+    /// Slots of a chunk, whose memory comes and goes with the messages; a power of two. 0: all have memory.
+    pub chunk: u64,
 }
 
 impl Shape {
@@ -156,8 +175,16 @@ impl Shape {
     pub fn new(capacity: u64, payload: u64, cells: u64, policy: OnDeath, mode: Mode) -> Option<Self> {
         let capacity = if capacity == 0 { None } else { capacity.checked_next_power_of_two() }?;
         let slot_size = payload.checked_add(SLOT_PAYLOAD_AT)?.checked_next_multiple_of(SLOT_UNIT)?;
-        let shape = Self { capacity, slot_size, cells, policy, mode };
+        let shape = Self { capacity, slot_size, cells, policy, mode, chunk: 0 };
         shape.is_valid().then_some(shape)
+    }
+
+    /// The same, with slots that have memory in chunks of `slots`, as they are needed. `None`: not a power of two, more
+    /// than there are, or a chunk is no multiple of a page.
+    #[must_use]
+    pub fn chunked(self, slots: u64) -> Option<Self> {
+        let shape = Self { chunk: slots, ..self };
+        (slots != 0 && shape.is_valid()).then_some(shape)
     }
 
     /// Bytes of the longest payload.
@@ -170,7 +197,29 @@ impl Shape {
     /// Bytes of the whole ring: control part, slots and cells.
     #[must_use]
     pub const fn size(&self) -> u64 {
-        SLOTS_AT + self.capacity * self.slot_size + self.cells * self.cell_size()
+        self.fixed_size() + if self.chunk == 0 { 0 } else { self.capacity * self.slot_size }
+    }
+
+    /// Bytes that need memory from the beginning, in front of those that come and go.
+    #[must_use]
+    pub const fn fixed_size(&self) -> u64 {
+        let cells = self.cells * self.cell_size();
+        if self.chunk == 0 { self.cells_at() + cells } else { self.slots_at() }
+    }
+
+    pub(crate) const fn slots_at(&self) -> u64 {
+        if self.chunk == 0 {
+            return SLOTS_AT;
+        }
+        (self.cells_at() + self.cells * self.cell_size()).next_multiple_of(PAGE as u64)
+    }
+
+    pub(crate) const fn cells_at(&self) -> u64 {
+        let before = match self.capacity.checked_div(self.chunk) {
+            None => self.capacity * self.slot_size,
+            Some(chunks) => (8 * chunks).next_multiple_of(LINE as u64),
+        };
+        SLOTS_AT + before
     }
 
     pub(crate) const fn cell_size(&self) -> u64 {
@@ -187,6 +236,13 @@ impl Shape {
             && (SLOT_UNIT..CAPACITY_MAX).contains(&self.slot_size)
             && self.slot_size <= SIZE_MAX / self.capacity
             && self.cell_size() <= SIZE_MAX / self.cells.max(1)
+            && (self.chunk == 0 || self.has_valid_chunks())
+    }
+
+    fn has_valid_chunks(&self) -> bool {
+        self.chunk.is_power_of_two()
+            && self.chunk <= self.capacity
+            && (self.chunk * self.slot_size).is_multiple_of(PAGE as u64)
     }
 }
 
@@ -249,6 +305,7 @@ impl Ring {
             cells: g.cells.load(Relaxed),
             policy,
             mode,
+            chunk: g.chunk.load(Relaxed),
         };
         if !shape.is_valid() || shape.size() > bytes {
             return Err(RingError::Corrupted);
@@ -270,7 +327,7 @@ impl Ring {
 }
 
 impl Ring {
-    /// Writes the geometry and the first word of each slot. Everything else begins as zero.
+    /// Writes the geometry and the first word of each slot, or of each chunk. Everything else begins as zero.
     fn write(&self) {
         let g = &self.slots.control().geometry;
         g.capacity.store(self.shape.capacity, Relaxed);
@@ -287,6 +344,11 @@ impl Ring {
             Mode::Sleep => wait_mode::SLEEP,
         };
         g.wait.store(wait, Relaxed);
+        g.chunk.store(self.shape.chunk, Relaxed);
+        #[cfg(not(loom))]
+        if self.slots.is_chunked() {
+            return self.write_holes();
+        }
         for index in 0..self.shape.capacity {
             self.slots.slot(index).word.store(SlotWord::free(index).0, Relaxed);
         }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! RingControl | slot 0 | slot 1 | .. | slot capacity-1 | cell 0 | cell 1 | ..      (ginnel_layout::ring)
+//! RingControl | presence of chunk 0 | .. | cell 0 | .. | up to a page | slot 0 | ..  where memory comes and goes
 //! ```
 //!
 //! Invariants
@@ -23,7 +24,6 @@ use core::fmt;
 #[cfg(not(loom))]
 use core::ptr::NonNull;
 
-#[cfg(loom)]
 use ginnel_layout::atomic::AtomicU64;
 #[cfg(loom)]
 use ginnel_layout::atomic::Ordering::Relaxed;
@@ -44,6 +44,10 @@ pub(crate) struct Slots {
     room: u64,
     #[cfg(not(loom))]
     slot_size: u64,
+    #[cfg(not(loom))]
+    slots_at: u64,
+    #[cfg(not(loom))]
+    chunk: u64,
     #[cfg(not(loom))]
     cells_at: u64,
     #[cfg(not(loom))]
@@ -78,7 +82,9 @@ impl Slots {
             mask: shape.capacity - 1,
             room: shape.payload_max(),
             slot_size: shape.slot_size,
-            cells_at: SLOTS_AT + shape.capacity * shape.slot_size,
+            slots_at: shape.slots_at(),
+            chunk: shape.chunk,
+            cells_at: shape.cells_at(),
             cell_size: shape.cell_size(),
             cells: shape.cells,
         }
@@ -108,7 +114,33 @@ impl Slots {
 
     #[inline(always)]
     fn slot_at(&self, position: u64) -> u64 {
-        SLOTS_AT + (position & self.mask) * self.slot_size
+        self.slots_at + (position & self.mask) * self.slot_size
+    }
+
+    /// Does the memory of the slots come and go?
+    #[inline(always)]
+    pub(crate) const fn is_chunked(&self) -> bool {
+        // One field that the place of a slot needs anyway.
+        self.slots_at != SLOTS_AT
+    }
+
+    /// Slots of a chunk. 0: it has none.
+    pub(crate) const fn chunk(&self) -> u64 {
+        self.chunk
+    }
+
+    /// The presence word of the chunk of the slot for `position`. The ring has chunks.
+    #[inline]
+    pub(crate) fn presence(&self, position: u64) -> &AtomicU64 {
+        let chunk = (position & self.mask) / self.chunk;
+        // SAFETY: I1, I2: there is one for each chunk, behind the control part.
+        unsafe { &*self.at(SLOTS_AT + chunk * 8).cast::<AtomicU64>() }
+    }
+
+    /// Where the chunk of the slot for `position` lies, and how long it is, in bytes.
+    pub(crate) const fn chunk_range(&self, position: u64) -> (u64, u64) {
+        let first = position & self.mask & !(self.chunk - 1);
+        (self.slots_at + first * self.slot_size, self.chunk * self.slot_size)
     }
 
     fn cell_at(&self, index: u64) -> u64 {
@@ -233,7 +265,9 @@ impl Slots {
     #[inline(always)]
     fn check_run(&self, at: u64, len: u64) {
         let fits = at.checked_add(len).is_some_and(|end| end <= self.room);
-        assert!(fits, "{len} bytes at {at} leave a payload");
+        if !fits {
+            leaves_payload(at, len);
+        }
     }
 
     /// Slots.
@@ -253,6 +287,12 @@ impl Slots {
     pub(crate) const fn room(&self) -> u64 {
         self.room
     }
+}
+
+#[cold]
+#[inline(never)]
+fn leaves_payload(at: u64, len: u64) -> ! {
+    panic!("{len} bytes at {at} leave a payload");
 }
 
 /// What the memory is made of in a model.

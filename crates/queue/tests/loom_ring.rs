@@ -243,6 +243,20 @@ fn what_is_put_back_wakes_a_sleeper() {
     }
 }
 
+/// The mark of a sleeping producer on a word that is put back does not hide the message.
+#[test]
+fn a_sleeper_does_not_hide_what_is_put_back() {
+    model(2, || {
+        let ring = ring(1, 0, Mode::Sleep);
+        try_send(&ring, id(0), 5).expect("room");
+        drop(ring.try_take(id(1)).expect("a message"));
+        let producer = thread::spawn(move || send(&ring, id(0), 6));
+        assert_eq!(recv(&ring, id(1)), Ok(5));
+        producer.join().expect("no panic");
+        assert_eq!(try_recv(&ring, id(1)), Ok(6));
+    });
+}
+
 #[test]
 fn nothing_that_was_sent_is_behind_a_close() {
     model(3, || {

@@ -12,7 +12,8 @@
 //!
 //! - I1: a page whose word is 0 is a hole in the file: reading it gives zeros, and it takes no memory.
 //! - I2: memory is set aside after the words were claimed and before anybody touches the pages; it is given back
-//!   before the words become 0. So two objects never work on one page, and nobody faults for want of memory.
+//!   before the words become 0. So two objects never work on one page, and nobody faults for want of memory. Pages
+//!   that an object only reserved ([`Segment::reserve_pages`]) get it later, and may lose it while their words stay.
 //! - I3: words at or above `grown` have no memory yet, and are not touched.
 //! - I4: only the owner of the entry, or of the part, changes words that name it.
 //!
@@ -23,6 +24,7 @@
 //! |---|---|---|
 //! | claiming some or all words, some of the memory | words that name a CREATING entry | recovery of the owner: `release_pages` |
 //! | setting memory aside for more words | memory for 1024 words that `grown` does not count | the next claimer that needs them |
+//! | giving memory to reserved pages, or taking it away | some pages with memory, some without | what the object's own words say |
 //! | releasing: some holes, no or some words | words that name a FREEING (or CREATING) entry, holes | recovery of the owner does it again |
 //!
 //! Progress: lock-free; a claim that collides with another starts over behind the collision, at most [`TRIES`] times
@@ -72,6 +74,47 @@ impl Segment {
     /// As [`Segment::claim_pages`]. A crash leaves page words that name the part: [`Segment::release_part`] finds
     /// them.
     pub fn claim_part(&self, entry: u32, part: u16, count: u32) -> Result<u32, Error> {
+        self.claim(entry, part, count, count)
+    }
+
+    /// [`Segment::claim_pages`], with memory for the first `with_memory` pages only. The others count against the
+    /// limit all the same; [`Segment::set_aside_pages`] gives them memory.
+    ///
+    /// # Errors
+    /// As [`Segment::claim_pages`], and so is what a crash leaves.
+    pub fn reserve_pages(&self, entry: u32, count: u32, with_memory: u32) -> Result<u32, Error> {
+        self.claim(entry, 0, count, with_memory.min(count))
+    }
+
+    /// Gives memory to pages of an object, which the caller keeps alive. Those that have some keep it and what is in
+    /// it; the others are zero.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPages`] where not all of them are the object's own; [`Error::NoSpace`] (of a named segment) and
+    /// [`Error::NoMemory`]; [`Error::Forked`]. Some of the pages may have got memory then, which
+    /// [`Segment::punch_pages`] takes away again.
+    pub fn set_aside_pages(&self, entry: u32, first: u32, count: u32) -> Result<(), Error> {
+        self.check_fork()?;
+        let run = self.own_run(entry, 0, first, count).ok_or_else(|| Error::NoSuchPages {
+            of: self.to_string(),
+            first: u64::from(first),
+            end: u64::from(first) + u64::from(count),
+            pages: self.geometry().pages,
+        })?;
+        self.set_pages_aside(&run)
+    }
+
+    /// Takes the memory of pages of an object away, which the caller keeps alive; they stay the object's, and read as
+    /// zero. Pages that are not the object's are left alone, all of them.
+    pub fn punch_pages(&self, entry: u32, first: u32, count: u32) {
+        if self.check_fork().is_ok()
+            && let Some(run) = self.own_run(entry, 0, first, count)
+        {
+            self.make_hole(&run);
+        }
+    }
+
+    fn claim(&self, entry: u32, part: u16, count: u32, with_memory: u32) -> Result<u32, Error> {
         self.check_fork()?;
         let (pages, objects) = (self.geometry().pages, self.geometry().objects);
         if count == 0 {
@@ -92,7 +135,7 @@ impl Segment {
             }
         }
         let run = claimed.ok_or_else(full)?;
-        if let Err(error) = self.set_pages_aside(&run) {
+        if let Err(error) = self.set_pages_aside(&(run.start..run.start + with_memory as usize)) {
             self.release_run(run);
             return Err(error);
         }
@@ -115,16 +158,20 @@ impl Segment {
     /// Gives back a run of pages of a part that the caller owns, without looking further. Words that do not name
     /// the part are left alone.
     pub fn release_run_of_part(&self, entry: u32, part: u16, first: u32, count: u32) {
-        if self.check_fork().is_err() || entry >= self.geometry().objects {
-            return;
-        }
-        let run = first as usize..first as usize + count as usize;
-        let whole = self.words().get(run.clone()).is_some_and(|words| {
-            words.iter().all(|word| word.load(Ordering::Relaxed) == code(entry, part))
-        });
-        if whole && !run.is_empty() {
+        if self.check_fork().is_ok()
+            && let Some(run) = self.own_run(entry, part, first, count)
+        {
             self.release_run(run);
         }
+    }
+
+    /// These pages, if all of them are this part's.
+    fn own_run(&self, entry: u32, part: u16, first: u32, count: u32) -> Option<Range<usize>> {
+        let run = first as usize..first as usize + count as usize;
+        let words = self.words().get(run.clone())?;
+        let is_own = |word: &AtomicU32| word.load(Ordering::Relaxed) == code(entry, part);
+        let whole = entry < self.geometry().objects && !run.is_empty() && words.iter().all(is_own);
+        whole.then_some(run)
     }
 
     fn release_where(&self, entry: u32, named: impl Fn(u32) -> bool) {
@@ -223,6 +270,13 @@ impl Segment {
 
     /// Makes a run of ours a hole, then nobody's.
     fn release_run(&self, run: Range<usize>) {
+        self.make_hole(&run);
+        for word in self.map.page_words(run.end as u64).get(run).unwrap_or_default() {
+            word.store(0, Ordering::Release); // E1
+        }
+    }
+
+    fn make_hole(&self, run: &Range<usize>) {
         let (first, bytes) = (run.start as u32, (run.len() * PAGE) as u64);
         let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let mut punched = Err(Errno::EINTR);
@@ -232,9 +286,6 @@ impl Segment {
         if punched.is_err() {
             // No file of shared memory refuses this. If one does, the pages must be empty all the same.
             self.map.clear(first, run.len() as u32);
-        }
-        for word in self.map.page_words(run.end as u64).get(run).unwrap_or_default() {
-            word.store(0, Ordering::Release); // E1
         }
     }
 

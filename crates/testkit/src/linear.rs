@@ -122,7 +122,8 @@ pub fn is_linearizable(capacity: usize, rules: Rules, history: &[Op]) -> bool {
         let Some(horizon) = unfinished.map(|(op, _)| op.end).min() else { return true };
         for (index, op) in history.iter().enumerate() {
             if state.done[index] != DONE && op.called <= horizon {
-                let mut next = Next { capacity, rules, history, index, op: *op, state: &state, found: Vec::new() };
+                let mut next =
+                    Next { capacity, rules, history, index, op: *op, state: &state, found: Vec::new() };
                 next.find();
                 open.extend(next.found.into_iter().filter(|state| seen.insert(state.clone())));
             }

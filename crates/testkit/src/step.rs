@@ -9,19 +9,24 @@
 //! instruction counts once per repetition, as the processor traps there. To reach window `w` costs two stops a system
 //! call, so the far end of a long operation is near.
 //!
+//! Within a window a breakpoint leads near a place that a scout has been to ([`far`]).
+//!
 //! A step costs two context switches: about 22 us where tracer and child share a core and four times that where they
 //! do not, so the caller pins itself first.
 
 pub mod far;
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::io;
 
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::child::{Child, Exit, fork_child};
 use far::{Breakpoint, Route};
@@ -79,6 +84,10 @@ impl Marks {
 pub struct Tracee {
     child: Child,
     place: Place,
+    /// Which instructions are system calls, of those it came by. Code does not change.
+    code: RefCell<HashMap<u64, bool>>,
+    /// The address of the next instruction, if it was asked for since the last move.
+    at: Cell<Option<u64>>,
 }
 
 impl Tracee {
@@ -91,7 +100,7 @@ impl Tracee {
             ptrace::traceme().expect("a fresh child has no tracer");
             body(&Marks(getpid()));
         })?;
-        let tracee = Self { child, place: Place::default() };
+        let tracee = Self { child, place: Place::default(), code: RefCell::default(), at: Cell::default() };
         loop {
             match tracee.wait()? {
                 Stop::Mark => break,
@@ -155,7 +164,8 @@ impl Tracee {
         Ok(Moved::Inside)
     }
 
-    /// [`run_to`](Self::run_to) by a route that a scout found for that place.
+    /// [`run_to`](Self::run_to) by a route that a scout found for that place. A run that goes another way than the
+    /// scout's may end at another place: in front of a system call, which it can then not be stepped over.
     ///
     /// # Errors
     /// As [`step`](Self::step).
@@ -193,6 +203,7 @@ impl Tracee {
         }
         let met = matches!(stop, Stop::Trap) && breakpoint.is_met(self.pid())?;
         breakpoint.clear(self.pid())?;
+        self.at.set(None);
         match stop {
             _ if met => Ok(Some(Moved::Inside)),
             Stop::SystemCall => Ok(None),
@@ -242,15 +253,15 @@ impl Tracee {
     /// # Errors
     /// What the system says.
     pub fn kill_from_elsewhere(&self) -> io::Result<()> {
+        let pid = rustix::process::Pid::from_raw(self.pid().as_raw()).ok_or(io::ErrorKind::NotFound)?;
+        let handle = pidfd_open(pid, PidfdFlags::empty())?;
         kill(self.pid(), Signal::SIGKILL)?;
-        loop {
-            let Ok(text) = fs::read_to_string(format!("/proc/{}/stat", self.pid())) else { return Ok(()) };
-            let state = text.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
-            if matches!(state, Some('Z' | 'X')) {
-                return Ok(());
+        while let Err(error) = poll(&mut [PollFd::new(&handle, PollFlags::IN)], None) {
+            if error != rustix::io::Errno::INTR {
+                return Err(error.into());
             }
-            std::thread::yield_now();
         }
+        Ok(())
     }
 
     /// SIGKILL, and waits until nothing of it is left.
@@ -269,7 +280,12 @@ impl Tracee {
     /// # Errors
     /// When the child cannot be looked at.
     pub fn address(&self) -> io::Result<u64> {
-        Ok(ptrace::syscall_info(self.pid())?.instruction_pointer)
+        if let Some(at) = self.at.get() {
+            return Ok(at);
+        }
+        let at = ptrace::syscall_info(self.pid())?.instruction_pointer;
+        self.at.set(Some(at));
+        Ok(at)
     }
 
     /// Whether the next instruction is a system call.
@@ -278,13 +294,18 @@ impl Tracee {
     /// When the child cannot be looked at.
     pub fn at_system_call(&self) -> io::Result<bool> {
         let at = self.address()?;
+        if let Some(known) = self.code.borrow().get(&at) {
+            return Ok(*known);
+        }
         // At the very end of a mapping a whole word cannot be read; no system call of a C library stands there.
         let code = ptrace::read(self.pid(), at as ptrace::AddressType).unwrap_or_default();
-        Ok(if cfg!(target_arch = "x86_64") {
+        let is_call = if cfg!(target_arch = "x86_64") {
             code & 0xffff == 0x050f
         } else {
             code & 0xffff_ffff == 0xd400_0001
-        })
+        };
+        self.code.borrow_mut().insert(at, is_call);
+        Ok(is_call)
     }
 
     /// From anywhere in a window to the beginning of the next.
@@ -307,6 +328,7 @@ impl Tracee {
     }
 
     fn wait(&self) -> io::Result<Stop> {
+        self.at.set(None);
         loop {
             return Ok(match waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED)) {
                 Ok(WaitStatus::Stopped(_, Signal::SIGTRAP)) => Stop::Trap,

@@ -38,16 +38,22 @@ pub struct Plan {
 const STEPS_MOST: usize = 1_000_000;
 
 impl Plan {
-    /// Every instruction of every window up to 1500 instructions, as long as that makes no more than 5000 trials.
+    /// Every instruction of every window up to 8000 instructions, as long as that makes no more than 20,000 trials.
     #[must_use]
     pub const fn full() -> Self {
-        Self { every_up_to: 1500, sample: 300, most: 5000, seed: 0, reach: usize::MAX }
+        Self { every_up_to: 8000, sample: 300, most: 20_000, seed: 0, reach: usize::MAX }
     }
 
     /// The places after a change, and a few others.
     #[must_use]
     pub const fn short() -> Self {
         Self { every_up_to: 6, sample: 3, most: 400, seed: 0, reach: usize::MAX }
+    }
+
+    /// Does it look at a sample only?
+    #[must_use]
+    pub const fn is_sample(&self) -> bool {
+        self.every_up_to < 100
     }
 
     /// The places to try. Where they would be too many, the shortest windows stay whole and the others get thinner.
@@ -205,24 +211,32 @@ fn route(scouted: &[Window], place: Place) -> Option<Route> {
     scouted.get(place.window)?.path.route(place.step)
 }
 
-/// One trial: killed at a place, or after the end.
+/// One trial: killed at a place, or after the end. Where a route led astray, that is a trial of its own, and the place
+/// is stepped to.
 fn trial<W>(subject: &mut Subject<'_, W>, way: Option<Way>) -> Result<(), String> {
-    let world = (subject.setup)()?;
-    let moved = interrupt(&world, &subject.victim, way).map_err(|error| error.to_string())?;
-    (subject.check)(world, moved)
+    let (world, tracee, moved) = bring(subject, way)?;
+    let astray = way.filter(|(route, place)| route.is_some() && tracee.place() != *place);
+    tracee.kill().map_err(|error| error.to_string())?;
+    (subject.check)(world, moved)?;
+    match astray {
+        Some((_, place)) => trial(subject, Some((None, place))),
+        None => Ok(()),
+    }
 }
 
-fn interrupt<W>(world: &W, victim: impl Fn(&W, &Marks), way: Option<Way>) -> io::Result<Moved> {
-    let mut tracee = Tracee::start(|marks| victim(world, marks))?;
+/// A fresh world with a victim at a place, or after its end.
+fn bring<W>(subject: &mut Subject<'_, W>, way: Option<Way>) -> Result<(W, Tracee, Moved), String> {
+    let text = |error: io::Error| error.to_string();
+    let world = (subject.setup)()?;
+    let mut tracee = Tracee::start(|marks| (subject.victim)(&world, marks)).map_err(text)?;
     let moved = match way {
-        Some((route, place)) => tracee.run_by(route, place)?,
+        Some((route, place)) => tracee.run_by(route, place).map_err(text)?,
         None => {
-            tracee.finish()?;
+            tracee.finish().map_err(text)?;
             Moved::Over
         }
     };
-    tracee.kill()?;
-    Ok(moved)
+    Ok((world, tracee, moved))
 }
 
 /// Steps through the whole operation once.
@@ -328,13 +342,22 @@ fn beside<W>(
     for place in places.iter().copied().filter(|place| place.window + 1 < scouted.len()) {
         progress(report.trials, places.len());
         let fault = |what| Fault { place: Some(place), what, trials: report.trials };
-        let mut world = (subject.setup)().map_err(fault)?;
-        let text = |error: io::Error| fault(error.to_string());
-        let mut tracee = Tracee::start(|marks| (subject.victim)(&world, marks)).map_err(text)?;
-        let moved = tracee.run_by(route(&scouted, place), place).map_err(text)?;
-        meanwhile(&mut world, &mut tracee, moved).map_err(fault)?;
-        tracee.kill().map_err(text)?;
-        (subject.check)(world, Moved::Over).map_err(fault)?;
+        let mut way = route(&scouted, place);
+        loop {
+            let (mut world, mut tracee, moved) = bring(subject, Some((way, place))).map_err(fault)?;
+            let astray = way.is_some() && tracee.place() != place;
+            if !astray {
+                meanwhile(&mut world, &mut tracee, moved).map_err(fault)?;
+            } else if moved == Moved::Inside {
+                tracee.finish().map_err(|error| fault(error.to_string()))?;
+            }
+            tracee.kill().map_err(|error| fault(error.to_string()))?;
+            (subject.check)(world, Moved::Over).map_err(fault)?;
+            if !astray {
+                break;
+            }
+            way = None;
+        }
         report.trials += 1;
     }
     Ok(report)
@@ -370,7 +393,8 @@ mod tests {
 
     #[test]
     fn a_long_window_keeps_its_ends_and_its_changes() {
-        let places = Plan { every_up_to: 3, sample: 2, most: 99, seed: 100, ..Plan::short() }.places(&windows());
+        let places =
+            Plan { every_up_to: 3, sample: 2, most: 99, seed: 100, ..Plan::short() }.places(&windows());
         let second: Vec<usize> = places.iter().filter(|p| p.window == 1).map(|p| p.step).collect();
         assert_eq!(second, [0, 100, 501, 600, 777, 1000]);
     }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use ginnel_testkit::child::{self, Role};
 use ginnel_testkit::scratch::Scratch;
 use ginnel_tests::load::{self, Config};
@@ -20,7 +20,8 @@ const ZERO: [&str; 4] = ["lost", "duplicated", "corrupt", "leaked"];
 #[command(
     about = "Kills processes at random while they exchange messages, lock and attach, and accounts for everything",
     after_help = "Examples:\n  kill                       a minute\n  kill --seconds 5 --json    the figures, for programs\n  \
-                  kill --seed 7              the same choices as an earlier run"
+                  kill --seed 7              the same choices as an earlier run\n  \
+                  kill --load queues         senders and receivers of queues"
 )]
 struct Args {
     /// How long to go on
@@ -32,11 +33,32 @@ struct Args {
     /// Decides who is killed when; printed, so that a run can be repeated
     #[arg(long)]
     seed: Option<u64>,
+    /// Who is killed
+    #[arg(long, value_enum, default_value_t = Load::Lanes)]
+    load: Load,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Load {
+    /// The two ends of lanes, those who lock, and those who attach
+    Lanes,
+    /// Senders and receivers of queues
+    Queues,
+}
+
+impl Load {
+    /// The role that does the work.
+    fn role(self) -> &'static str {
+        match self {
+            Self::Lanes => "lanes",
+            Self::Queues => "queues",
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    if let Some((_, arguments)) = child::role() {
-        return match work(&arguments) {
+    if let Some((role, arguments)) = child::role() {
+        return match work(&role, &arguments) {
             Ok(line) => {
                 println!("{line}");
                 ExitCode::SUCCESS
@@ -57,11 +79,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn work(arguments: &child::Arguments) -> Result<Value, String> {
+fn work(role: &str, arguments: &child::Arguments) -> Result<Value, String> {
     let text = |error: std::io::Error| error.to_string();
     let words = Scratch::from_fd(arguments.fd(0).map_err(text)?).map_err(text)?;
     let time = Duration::from_secs(arguments.get(1).map_err(text)?);
-    load::run(Config { time, seed: arguments.get(2).map_err(text)? }, &words, 0)
+    let config = Config { time, seed: arguments.get(2).map_err(text)? };
+    if role == Load::Queues.role() {
+        load::queue::run(config, &words, 0)
+    } else {
+        load::run(config, &words, 0)
+    }
 }
 
 /// Starts the run in a role, draws its progress, and ends it if it hangs.
@@ -72,7 +99,7 @@ fn watch(args: &Args) -> Result<Value, String> {
     // Half of the digits are enough to type in again.
     let seed = args.seed.unwrap_or_else(|| clock() >> 16 & 0xffff_ffff);
     let words = Scratch::new(PROGRESS).map_err(text)?;
-    let role = Role::new("kill").fd(&words).arg(args.seconds).arg(seed);
+    let role = Role::new(args.load.role()).fd(&words).arg(args.seconds).arg(seed);
     let mut job = Job::start(&role, 0).map_err(text)?;
     let bar = show::bar(args.json, args.seconds * 1000, "{bar:40} {msg}");
     loop {

@@ -203,7 +203,7 @@ impl Sum {
             println!("{line}");
         } else {
             println!(
-                "{trials} kills over {instructions} instructions, {faults} faults, {caught} broken lanes caught"
+                "{trials} kills over {instructions} instructions, {faults} faults, {caught} broken ones caught"
             );
         }
     }

@@ -6,7 +6,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use ginnel::error::{RecvError, RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
+use ginnel::error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 use ginnel::spsc::{self, Consumer, Producer};
 use ginnel::sync::Mutex;
 use ginnel::{Error, ErrorKind, Manager};
@@ -14,16 +14,19 @@ use ginnel_testkit::child;
 use ginnel_testkit::rng::Rng;
 use ginnel_testkit::scratch::{Scratch, now_ns};
 
+use super::{Kind, queues};
 use crate::world::try_attach;
 
-pub(super) const LANE: &str = "lane";
+/// The queue of a round, whatever its kind.
+pub(super) const SUBJECT: &str = "subject";
 pub(super) const MUTEX: &str = "mutex";
 
-/// A producer, a consumer, a locker, and one that makes, removes, recovers and looks.
+/// One that sends, one that receives, one that locks or takes part in another way, and one that makes, removes,
+/// recovers and looks.
 pub(super) const WORKERS: usize = 4;
 
 /// The timeout of operations that take one.
-const TIMEOUT: Duration = Duration::from_millis(5);
+pub(super) const TIMEOUT: Duration = Duration::from_millis(5);
 
 pub(super) fn lane() -> spsc::Options {
     spsc::Options::new().capacity(64).size(4096)
@@ -32,7 +35,7 @@ pub(super) fn lane() -> spsc::Options {
 /// Operations, for the name of a hang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
-enum Op {
+pub(super) enum Op {
     Attach = 1,
     Open,
     Send,
@@ -41,6 +44,9 @@ enum Op {
     Recv,
     RecvMany,
     Loan,
+    Lease,
+    EndLease,
+    Block,
     Lock,
     Make,
     Remove,
@@ -50,7 +56,7 @@ enum Op {
 }
 
 impl Op {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 17] = [
         Self::Attach,
         Self::Open,
         Self::Send,
@@ -59,6 +65,9 @@ impl Op {
         Self::Recv,
         Self::RecvMany,
         Self::Loan,
+        Self::Lease,
+        Self::EndLease,
+        Self::Block,
         Self::Lock,
         Self::Make,
         Self::Remove,
@@ -115,7 +124,7 @@ impl Log {
 }
 
 /// What came of an operation, as far as the figures are concerned.
-trait Outcome {
+pub(super) trait Outcome {
     fn figure(&self) -> usize;
 }
 
@@ -137,6 +146,13 @@ fn enum_figure(waited: bool, closed: bool, failed: Option<&Error>) -> usize {
         None if waited => Log::WAITED,
         None if closed => Log::GONE,
         None => Log::OTHER,
+    }
+}
+
+impl<T> Outcome for SendError<T> {
+    fn figure(&self) -> usize {
+        let failed = if let Self::Failed(_, error) = self { Some(error) } else { None };
+        enum_figure(false, matches!(self, Self::Closed(_)), failed)
     }
 }
 
@@ -176,16 +192,16 @@ impl Outcome for RecvError {
 }
 
 /// A worker's own view of the round.
-struct Worker<'a> {
+pub(super) struct Worker<'a> {
     log: &'a Log,
     at: usize,
     end: Instant,
-    rng: Rng,
+    pub(super) rng: Rng,
 }
 
 impl Worker<'_> {
     /// Runs an operation, notes it, and gives its value if it had one.
-    fn note<T, E: Outcome>(&self, op: Op, operation: impl FnOnce() -> Result<T, E>) -> Option<T> {
+    pub(super) fn note<T, E: Outcome>(&self, op: Op, operation: impl FnOnce() -> Result<T, E>) -> Option<T> {
         self.log.words.set(self.at + Log::OPERATION, op as u64);
         let begun = now_ns();
         let result = operation();
@@ -204,13 +220,13 @@ impl Worker<'_> {
     }
 
     /// Whether to go on with a handle after an operation that did not succeed: mostly, since errors must not hurt.
-    fn goes_on(&mut self, succeeded: bool) -> bool {
+    pub(super) fn goes_on(&mut self, succeeded: bool) -> bool {
         !self.is_over() && (succeeded || self.rng.below(8) != 0)
     }
 }
 
 /// Works until the round is over, attaching anew whenever a handle is given up.
-pub(super) fn run(manager: &Manager, log: &Log, index: usize, seed: u64, round: Duration, bytes: bool) {
+pub(super) fn run(manager: &Manager, log: &Log, index: usize, seed: u64, round: Duration, kind: Kind) {
     let cores = child::cores().unwrap_or_default();
     if let Some(core) = cores.get(index % cores.len().max(1)) {
         child::pin(*core).expect("the core is ours");
@@ -218,13 +234,14 @@ pub(super) fn run(manager: &Manager, log: &Log, index: usize, seed: u64, round: 
     let mut worker = Worker { log, at: index * Log::EACH, end: Instant::now() + round, rng: Rng::new(seed) };
     while !worker.is_over() {
         let Some(own) = worker.note(Op::Attach, || try_attach(manager)) else { continue };
-        match index {
-            0 if bytes => produce_bytes(&mut worker, &own),
-            0 => produce(&mut worker, &own),
-            1 if bytes => consume_bytes(&mut worker, &own),
-            1 => consume(&mut worker, &own),
-            2 => lock(&mut worker, &own),
-            _ => keep_house(&mut worker, &own),
+        match (kind, index) {
+            (_, 3) => keep_house(&mut worker, &own),
+            (Kind::Values, 0) => produce(&mut worker, &own),
+            (Kind::Values, 1) => consume(&mut worker, &own),
+            (Kind::Bytes, 0) => produce_bytes(&mut worker, &own),
+            (Kind::Bytes, 1) => consume_bytes(&mut worker, &own),
+            (Kind::Values | Kind::Bytes, _) => lock(&mut worker, &own),
+            _ => queues::work(&mut worker, &own, kind, index),
         }
         worker.note(Op::Drop, || {
             drop(own);
@@ -234,7 +251,9 @@ pub(super) fn run(manager: &Manager, log: &Log, index: usize, seed: u64, round: 
 }
 
 fn produce(worker: &mut Worker<'_>, manager: &Manager) {
-    let Some(mut producer) = worker.note(Op::Open, || lane().producer::<u64>(manager, LANE)) else { return };
+    let Some(mut producer) = worker.note(Op::Open, || lane().producer::<u64>(manager, SUBJECT)) else {
+        return;
+    };
     let mut succeeded = true;
     while worker.goes_on(succeeded) {
         succeeded = match worker.rng.below(4) {
@@ -255,7 +274,9 @@ fn claim(producer: &mut Producer<u64>) -> Result<(), SendTimeoutError<()>> {
 }
 
 fn consume(worker: &mut Worker<'_>, manager: &Manager) {
-    let Some(mut consumer) = worker.note(Op::Open, || lane().consumer::<u64>(manager, LANE)) else { return };
+    let Some(mut consumer) = worker.note(Op::Open, || lane().consumer::<u64>(manager, SUBJECT)) else {
+        return;
+    };
     let mut succeeded = true;
     let mut many = Vec::new();
     while worker.goes_on(succeeded) {
@@ -282,7 +303,9 @@ fn recv_many(consumer: &mut Consumer<u64>, into: &mut Vec<u64>) -> Result<u64, T
 }
 
 fn produce_bytes(worker: &mut Worker<'_>, manager: &Manager) {
-    let Some(mut producer) = worker.note(Op::Open, || lane().producer::<[u8]>(manager, LANE)) else { return };
+    let Some(mut producer) = worker.note(Op::Open, || lane().producer::<[u8]>(manager, SUBJECT)) else {
+        return;
+    };
     let mut succeeded = true;
     let room = [5_u8; 600];
     while worker.goes_on(succeeded) {
@@ -305,7 +328,9 @@ fn produce_bytes(worker: &mut Worker<'_>, manager: &Manager) {
 }
 
 fn consume_bytes(worker: &mut Worker<'_>, manager: &Manager) {
-    let Some(mut consumer) = worker.note(Op::Open, || lane().consumer::<[u8]>(manager, LANE)) else { return };
+    let Some(mut consumer) = worker.note(Op::Open, || lane().consumer::<[u8]>(manager, SUBJECT)) else {
+        return;
+    };
     let sum = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_add(u64::from(*byte)));
     let mut succeeded = true;
     while worker.goes_on(succeeded) {
@@ -337,6 +362,7 @@ fn keep_house(worker: &mut Worker<'_>, manager: &Manager) {
     let mut succeeded = true;
     while worker.goes_on(succeeded) {
         succeeded = match worker.rng.below(5) {
+            // A queue's counters are in the picture.
             0 => worker.note(Op::Recover, || manager.recover()).is_some(),
             1 => worker.note(Op::Look, || Ok::<_, Error>(std::hint::black_box(manager.inspect()))).is_some(),
             2 => worker
@@ -349,7 +375,7 @@ fn keep_house(worker: &mut Worker<'_>, manager: &Manager) {
 }
 
 /// Lets go of a handle, which is an operation too.
-fn end<H>(worker: &Worker<'_>, handle: H) {
+pub(super) fn end<H>(worker: &Worker<'_>, handle: H) {
     worker.note(Op::Drop, || {
         drop(handle);
         Ok::<(), Error>(())

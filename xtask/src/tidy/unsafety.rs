@@ -49,6 +49,7 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("crates/sync/tests/park.rs", "installs a signal handler, to interrupt a sleep"),
     ("crates/testkit/src/child.rs", "forks children for tests"),
     ("crates/testkit/src/scratch.rs", "words in a mapping for the log of a child"),
+    ("fuzz/src/ring_ops.rs", "lends heap memory to a ring"),
 ];
 
 /// The blocks, impls and contracts of one file.

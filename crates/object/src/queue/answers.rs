@@ -26,7 +26,9 @@ impl Core {
     #[cold]
     pub(super) fn try_send_error<V>(&self, why: Stopped, value: V) -> TrySendError<V> {
         match why {
-            Stopped::Ring(RingError::WouldBlock | RingError::Busy(_)) => TrySendError::Full(value),
+            Stopped::Ring(RingError::WouldBlock | RingError::Busy(_) | RingError::NoMemory) => {
+                TrySendError::Full(value)
+            }
             Stopped::Ring(RingError::Closed) => TrySendError::Closed(value),
             other => TrySendError::Failed(value, self.error(other)),
         }

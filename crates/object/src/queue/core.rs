@@ -60,9 +60,9 @@ impl From<Error> for Stopped {
 pub(super) struct Core {
     object: ObjectRef,
     ring: Ring,
-    me: ParticipantId,
+    pub(super) me: ParticipantId,
     /// Is it a channel?
-    has_sides: bool,
+    pub(super) has_sides: bool,
     /// What this handle has learned about waiting, for room and for messages. Only hints: a thread that finds one in
     /// use starts afresh.
     to_send: Private<Waiter>,
@@ -106,7 +106,7 @@ impl Core {
         &self.ring
     }
 
-    fn arena(&self) -> &Arc<Arena> {
+    pub(super) fn arena(&self) -> &Arc<Arena> {
         self.object.arena()
     }
 
@@ -184,6 +184,7 @@ impl Core {
             (Err(RingError::WouldBlock | RingError::Busy(_)), Patience::Until(deadline)) => {
                 self.wait_claim(deadline)
             }
+            (Err(RingError::Hole(position)), _) => self.claim_hole(position, patience),
             (result, _) => result,
         }
     }
@@ -191,6 +192,13 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn wait_claim(&self, deadline: Deadline) -> Result<Claim<'_>, RingError> {
+        match self.wait_claim_once(deadline) {
+            Err(RingError::Hole(position)) => self.claim_hole(position, Patience::Until(deadline)),
+            result => result,
+        }
+    }
+
+    pub(super) fn wait_claim_once(&self, deadline: Deadline) -> Result<Claim<'_>, RingError> {
         with_waiter(&self.to_send, |waiter| {
             self.in_steps(Side::Receiver, deadline, |step| {
                 self.ring.wait_claim(self.me, waiter, step, self.arena().segment())
@@ -207,7 +215,7 @@ impl Core {
             let len = taken.len() as usize;
             return Ok(T::received(len, |into| {
                 taken.read(0, into);
-                taken.release();
+                self.release(taken);
                 Ok(())
             })?);
         }
@@ -220,7 +228,7 @@ impl Core {
         taken.read(0, &mut bytes);
         let unpacked = self.receive(&bytes, taken.kind());
         // A message that names what does not exist is used up all the same: it would never get better.
-        taken.release();
+        self.release(taken);
         let (value, incoming) = unpacked.map_err(|error| self.object.name_error(error))?.decode();
         drop(incoming);
         Ok(value?)
@@ -243,12 +251,24 @@ impl Core {
         }
     }
 
+    /// Acknowledges a message, and gives back the memory that it was the last in.
+    #[inline(always)]
+    fn release(&self, taken: Taken<'_>) {
+        let position = taken.position();
+        taken.release();
+        if self.ring.ends_chunk(position) {
+            self.punch(position);
+        }
+    }
+
     #[inline(always)]
     fn take(&self, patience: Patience) -> Result<Taken<'_>, RingError> {
         match (self.ring.try_take(self.me), patience) {
-            (Err(RingError::WouldBlock | RingError::Busy(_)), Patience::Until(deadline)) => {
-                self.wait_take(deadline)
-            }
+            (
+                Err(RingError::WouldBlock | RingError::Busy(_) | RingError::Hole(_)),
+                Patience::Until(deadline),
+            ) => self.wait_take(deadline),
+            (Err(RingError::Hole(_)), Patience::None) => Err(RingError::WouldBlock),
             (result, _) => result,
         }
     }
@@ -256,9 +276,11 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn wait_take(&self, deadline: Deadline) -> Result<Taken<'_>, RingError> {
-        with_waiter(&self.to_receive, |waiter| {
-            self.in_steps(Side::Sender, deadline, |step| {
-                self.ring.wait_take(self.me, waiter, step, self.arena().segment())
+        self.past_holes(deadline, || {
+            with_waiter(&self.to_receive, |waiter| {
+                self.in_steps(Side::Sender, deadline, |step| {
+                    self.ring.wait_take(self.me, waiter, step, self.arena().segment())
+                })
             })
         })
     }
@@ -271,15 +293,21 @@ impl Core {
         self.object.check_fork()?;
         let held = match (self.ring.try_lease(self.me), patience) {
             (
-                Err(RingError::WouldBlock | RingError::Busy(_) | RingError::NoCell),
+                Err(RingError::WouldBlock | RingError::Busy(_) | RingError::NoCell | RingError::Hole(_)),
                 Patience::Until(deadline),
-            ) => with_waiter(&self.to_receive, |waiter| {
-                self.in_steps(Side::Sender, deadline, |step| {
-                    self.ring.wait_lease(self.me, waiter, step, self.arena().segment())
+            ) => self.past_holes(deadline, || {
+                with_waiter(&self.to_receive, |waiter| {
+                    self.in_steps(Side::Sender, deadline, |step| {
+                        self.ring.wait_lease(self.me, waiter, step, self.arena().segment())
+                    })
                 })
             }),
+            (Err(RingError::Hole(_)), Patience::None) => Err(RingError::WouldBlock),
             (result, _) => result,
         }?;
+        if self.ring.ends_chunk(held.position) {
+            self.punch(held.position);
+        }
         match self.open_lease(&held) {
             Ok((value, incoming)) => Ok((value, held, incoming)),
             Err(error) => {
@@ -386,6 +414,8 @@ impl Core {
             }
             RingError::NoCell => described(ErrorKind::Full, "as many leases are out as the queue can hold")
                 .with_advice("acknowledge some of them first"),
+            RingError::NoMemory => described(ErrorKind::Full, "there is no memory for more messages")
+                .with_advice("receive some, or bound the queue"),
             RingError::Closed => described(ErrorKind::Closed, "the queue was closed"),
             RingError::TimedOut { owner } => described(ErrorKind::Timeout, "the deadline passed")
                 .with_owner(owner.and_then(|id| object.arena().describe(id))),

@@ -24,10 +24,12 @@ pub enum OnConsumerDeath {
     Drop,
 }
 
-/// How a queue is made. Start with [`Options::bounded`].
+/// How a queue is made. Start with [`Options::bounded`] or [`Options::unbounded`].
 #[derive(Debug, Clone)]
 pub struct Options {
-    capacity: usize,
+    /// None: as many as there is room for.
+    capacity: Option<usize>,
+    grows: bool,
     inline_size: Option<usize>,
     leases: Option<usize>,
     on_consumer_death: OnConsumerDeath,
@@ -39,6 +41,15 @@ const CAPACITY: usize = 1024;
 
 /// Bytes of an encoded message that lie in its slot, where nothing else is asked for: two lines less the header.
 const INLINE: usize = 112;
+
+/// Messages of an unbounded queue, where nothing else is asked for and the manager is large enough.
+const UNBOUNDED_MAX: usize = 1 << 20;
+
+/// An unbounded queue has four chunks at least.
+const UNBOUNDED_MIN: usize = 4 * CHUNK_MIN as usize;
+
+const CHUNK_MIN: u64 = 64;
+const CHUNK_BYTES: u64 = 256 << 10;
 
 /// Leases at a time, where nothing else is asked for.
 const LEASES: usize = 64;
@@ -54,8 +65,29 @@ impl Options {
     /// A queue for at least `capacity` messages: the next power of two.
     #[must_use]
     pub fn bounded(capacity: usize) -> Self {
+        Self::of(Some(capacity), false)
+    }
+
+    /// A queue whose memory comes and goes with its messages. It holds a million of them, or as many as fit into a
+    /// quarter of the manager's limit; the pages for them are reserved at once, and count against the limit, but take
+    /// no memory. Sending waits when it is full, and fails (`Full`) when the machine has no memory for more.
+    #[must_use]
+    pub fn unbounded() -> Self {
+        Self::of(None, true)
+    }
+
+    /// An unbounded queue for at least `messages`: the next power of two. Where they do not fit into the manager,
+    /// making the queue fails. Of a bounded queue this is the capacity.
+    #[must_use]
+    pub fn limit(mut self, messages: usize) -> Self {
+        self.capacity = Some(messages);
+        self
+    }
+
+    fn of(capacity: Option<usize>, grows: bool) -> Self {
         Self {
             capacity,
+            grows,
             inline_size: None,
             leases: None,
             on_consumer_death: OnConsumerDeath::default(),
@@ -114,27 +146,49 @@ impl Options {
         name: Option<&str>,
         tag: u32,
     ) -> Result<ObjectRef> {
-        let shape = self.shape(T::FIXED)?;
-        let pages = shape.size().div_ceil(PAGE as u64);
-        let pages = u32::try_from(pages).map_err(|_| too_large(self.capacity))?;
-        arena.make(kind_of::<T>(tag), pages, name, |base| words::new_ring(base, &shape))
+        let shape = self.shape(T::FIXED, arena.segment().geometry().pages * PAGE as u64)?;
+        let too_many = |_| too_large(shape.capacity as usize);
+        let pages = u32::try_from(shape.size().div_ceil(PAGE as u64)).map_err(too_many)?;
+        let with_memory = u32::try_from(shape.fixed_size().div_ceil(PAGE as u64)).map_err(too_many)?;
+        let kind = kind_of::<T>(tag);
+        arena.make_partly(kind, (pages, with_memory), name, |base| words::new_ring(base, &shape))
     }
 
-    fn shape(&self, fixed: Option<usize>) -> Result<Shape> {
-        if self.capacity == 0 {
+    /// What is to be made in a manager of `limit` bytes.
+    fn shape(&self, fixed: Option<usize>, limit: u64) -> Result<Shape> {
+        let Some(capacity) = self.capacity else {
+            let mut shape = self.shape_for(UNBOUNDED_MAX, fixed)?;
+            while shape.size() > limit / 4 && shape.capacity as usize > UNBOUNDED_MIN {
+                shape = self.shape_for(shape.capacity as usize / 2, fixed)?;
+            }
+            return Ok(shape);
+        };
+        if capacity == 0 {
             return Err(Error::new(ErrorKind::Invalid, "a queue with room for no message is of no use")
                 .with_advice("ask for one or more"));
         }
-        let capacity = self.capacity.checked_next_power_of_two().ok_or_else(|| too_large(self.capacity))?;
+        self.shape_for(if self.grows { capacity.max(UNBOUNDED_MIN) } else { capacity }, fixed)
+    }
+
+    fn shape_for(&self, asked: usize, fixed: Option<usize>) -> Result<Shape> {
+        let capacity = asked.checked_next_power_of_two().ok_or_else(|| too_large(asked))?;
         let payload = fixed.or(self.inline_size).unwrap_or(INLINE);
         let policy = match self.on_consumer_death {
             OnConsumerDeath::Redeliver => OnDeath::Redeliver,
             OnConsumerDeath::Drop => OnDeath::Drop,
         };
         let leases = self.leases.unwrap_or(LEASES).max(1);
-        Shape::new(capacity as u64, payload as u64, leases as u64, policy, self.wait.mode())
-            .ok_or_else(|| too_large(self.capacity))
+        let shape = Shape::new(capacity as u64, payload as u64, leases as u64, policy, self.wait.mode());
+        let shape = if self.grows { shape.and_then(in_chunks) } else { shape };
+        shape.ok_or_else(|| too_large(asked))
     }
+}
+
+/// Chunks of about 256 KiB, so that their two system calls are shared by a thousand messages and more; four of them
+/// at least. 64 slots are whole pages, whatever their size.
+fn in_chunks(shape: Shape) -> Option<Shape> {
+    let slots = (CHUNK_BYTES / shape.slot_size).max(1).ilog2();
+    shape.chunked((1 << slots).clamp(CHUNK_MIN, shape.capacity / 4))
 }
 
 fn too_large(capacity: usize) -> Error {

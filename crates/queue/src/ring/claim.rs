@@ -1,6 +1,6 @@
 //! The producers' side of a ring: claim a slot, write, commit.
 //!
-//! Invariants I1-I6 and edges E1-E8 are those of [`super`].
+//! Invariants I1-I7 and edges E1-E9 are those of [`super`].
 
 use core::fmt;
 use core::mem;
@@ -35,16 +35,17 @@ impl Ring {
     /// Claims the next slot. Never waits.
     ///
     /// # Errors
-    /// `WouldBlock` when full; `Busy` when full as long as a living participant is in the middle of something;
+    /// `WouldBlock` when full; `Hole` when the next slot has no memory; `Busy` when full as long as a living participant is in the middle of something;
     /// `Closed` towards either side; `Corrupted`.
     #[inline(always)]
     pub fn try_claim(&self, me: ParticipantId) -> Result<Claim<'_>, RingError> {
         let position = self.tail_hint();
         let seen = self.look(position);
-        if seen.is_free(position) && self.claim_free(me, position, seen) {
-            return self.claimed(position, seen);
-        }
-        self.claim_slowly(me, position, seen)
+        let at_once = seen.is_free(position) && self.claim_free(me, position, seen);
+        // Both ways meet in two numbers and not in a `Claim`, which so need not lie in memory.
+        let (position, before) =
+            if at_once { (position, seen) } else { self.claim_slowly(me, position, seen)? };
+        self.claimed(position, before)
     }
 
     /// The CAS that claims a free slot. SeqCst because of the look at the gate after it.
@@ -55,24 +56,26 @@ impl Ring {
         self.slots.slot(position).word.compare_exchange(seen.0, mine.0, SeqCst, Relaxed).is_ok()
     }
 
+    /// Gives the position and the word before.
     #[inline(never)]
     fn claim_slowly(
         &self,
         me: ParticipantId,
         mut position: u64,
         mut seen: SlotWord,
-    ) -> Result<Claim<'_>, RingError> {
+    ) -> Result<(u64, SlotWord), RingError> {
         let mut turns = self.turns();
         loop {
             let full = match self.find_room(position, seen, &mut turns) {
                 Room::Free { position: free, seen: word } => {
                     if self.claim_free(me, free, word) {
-                        return self.claimed(free, word);
+                        return Ok((free, word));
                     }
                     (position, seen) = (free, self.look(free));
                     continue;
                 }
                 Room::Full { .. } | Room::Spent => RingError::WouldBlock,
+                Room::Hole(position) => RingError::Hole(position),
                 Room::Busy(owner) => RingError::Busy(owner),
                 Room::Corrupted => return Err(RingError::Corrupted),
             };
@@ -87,20 +90,29 @@ impl Ring {
     #[inline(always)]
     fn claimed(&self, position: u64, before: SlotWord) -> Result<Claim<'_>, RingError> {
         let control = self.slots.control();
-        let claim = Claim { ring: self, position, owes_wake: before.is_waited_for() };
+        let owes_wake = before.is_waited_for();
         Self::move_hint(&control.tail, after(position, 1));
         // Loom gives SeqCst accesses no order among each other; the fence stands in for it.
         #[cfg(loom)]
         fence(SeqCst); // E6
         let seen = control.geometry.gate.load(SeqCst); // E6
-        if seen & (gate::NO_INPUT | gate::NO_RECEIVER) == 0 { Ok(claim) } else { Self::refuse(claim) }
+        if seen & (gate::NO_INPUT | gate::NO_RECEIVER) != 0 {
+            self.abort(position, owes_wake);
+            return Err(RingError::Closed);
+        }
+        Ok(Claim { ring: self, position, owes_wake })
     }
 
+    /// No message after all. This is a commit too, and pays the wake.
     #[cold]
     #[inline(never)]
-    fn refuse(claim: Claim<'_>) -> Result<Claim<'_>, RingError> {
-        drop(claim);
-        Err(RingError::Closed)
+    fn abort(&self, position: u64, owes_wake: bool) {
+        let aborted = SlotWord::full(position, SlotWord::ABORT);
+        self.slots.slot(position).word.store(aborted.0, Release); // E1
+        self.slots.control().counters.aborted.fetch_add(1, Relaxed);
+        if owes_wake {
+            self.wake_consumer();
+        }
     }
 }
 
@@ -142,15 +154,9 @@ impl Claim<'_> {
 }
 
 impl Drop for Claim<'_> {
-    /// No message after all. This is a commit too, and pays the wake.
-    #[cold]
+    // Inline, with numbers handed to a cold function: a reference to `self` would keep it in memory.
+    #[inline(always)]
     fn drop(&mut self) {
-        let ring = self.ring;
-        let aborted = SlotWord::full(self.position, SlotWord::ABORT);
-        ring.slots.slot(self.position).word.store(aborted.0, Release); // E1
-        ring.slots.control().counters.aborted.fetch_add(1, Relaxed);
-        if self.owes_wake {
-            ring.wake_consumer();
-        }
+        self.ring.abort(self.position, self.owes_wake);
     }
 }

@@ -10,7 +10,7 @@
 //!                                     lease, take |      v
 //!                                                 ORPHAN(g)
 //! ```
-//! Invariants I1-I6 and edges E1-E8 are those of [`super`].
+//! Invariants I1-I7 and edges E1-E9 are those of [`super`].
 
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -43,7 +43,7 @@ pub struct Held {
 }
 
 impl Held {
-    fn word(&self) -> CellWord {
+    pub(super) fn word(&self) -> CellWord {
         CellWord::held(self.generation, self.owner)
     }
 }
@@ -91,7 +91,7 @@ impl Ring {
         };
         match self.contents(claimed) {
             Some(contents) => Ok((claimed, contents)),
-            None => self.discard(claimed),
+            None => Err(self.discard(claimed.into())),
         }
     }
 
@@ -233,6 +233,15 @@ impl Ring {
             }
             Some(held)
         })
+    }
+
+    /// Reads and checks the head of a cell that the caller holds, once.
+    #[cold]
+    pub(super) fn contents_of_cell(&self, index: u64) -> Option<Contents> {
+        let head = self.slots.cell(index);
+        let (len, kind) = (head.len.load(Relaxed), head.kind.load(Relaxed));
+        let deliveries = head.deliveries.load(Relaxed);
+        (u64::from(len) <= self.slots.room()).then_some(Contents { len, kind, deliveries })
     }
 
     /// Can one who wants to lease go on: is a cell free, or a message in one put back?

@@ -1,6 +1,6 @@
 //! What a death leaves in a ring and how it is repaired; and what can be asked about the whole of it.
 //!
-//! Invariants I1-I6 and edges E1-E8 are those of [`super`].
+//! Invariants I1-I7 and edges E1-E9 are those of [`super`].
 
 use core::fmt;
 
@@ -8,7 +8,7 @@ use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::Ordering::Relaxed;
 use ginnel_layout::participant::PARTICIPANTS_MAX;
 use ginnel_layout::ring::{BITMAP_WORDS, CellWord, POSITION_MAX, SlotWord, after};
-use ginnel_sync::park;
+use ginnel_sync::{mutex, park};
 
 use super::{OnDeath, Ring};
 use crate::slots::Place;
@@ -98,6 +98,8 @@ impl Ring {
         self.raise_put_back_bit();
         self.forget_sleeper(dead);
         let control = self.slots.control();
+        // Nothing to repair under it: whoever takes it next finishes what was begun.
+        mutex::recover(&control.counters.grow, dead);
         control.counters.recoveries.fetch_add(1, Relaxed);
         // Always, and last: the dead one may have owed a wake, or have used one up.
         for line in [&control.not_empty, &control.not_full, &control.a_cell, &control.done] {
@@ -107,7 +109,7 @@ impl Ring {
 
     fn recover_slots(&self, dead: ParticipantId, lost: &mut dyn FnMut(Lost<'_>)) {
         let counters = &self.slots.control().counters;
-        for index in 0..self.slots.capacity() {
+        for index in self.with_memory(0, self.slots.capacity()) {
             let seen = self.look(index);
             if seen.owner() != Some(dead) {
                 continue;
@@ -204,8 +206,8 @@ impl Ring {
     #[must_use]
     pub fn is_done(&self) -> bool {
         let first = self.head_hint();
-        let in_slots = (0..self.slots.capacity()).any(|step| {
-            let word = self.look(after(first, step));
+        let in_slots = self.with_memory(first, self.slots.capacity()).any(|position| {
+            let word = self.look(position);
             match word.st() {
                 SlotWord::FULL => word.mark() != SlotWord::ABORT,
                 st => st == SlotWord::READING,
@@ -222,7 +224,7 @@ impl Ring {
     pub(super) fn owners(&self) -> impl Iterator<Item = ParticipantId> + use<> {
         let looks = self.slots.capacity().min(OWNERS_LOOKS);
         let first = self.head_hint().wrapping_sub(looks / 2);
-        members(self.owners_of((0..looks).map(|step| after(first, step))))
+        members(self.owners_of(self.with_memory(first, looks)))
     }
 
     fn owners_of(&self, positions: impl Iterator<Item = u64>) -> [u64; BITMAP_WORDS] {
@@ -241,7 +243,7 @@ impl Ring {
     pub fn stats(&self) -> Stats {
         let control = self.slots.control();
         let (mut depth, mut leased) = (0, 0);
-        for index in 0..self.slots.capacity() {
+        for index in self.with_memory(0, self.slots.capacity()) {
             let word = self.look(index);
             depth += u64::from(word.st() == SlotWord::FULL && word.mark() != SlotWord::ABORT);
         }
@@ -258,7 +260,7 @@ impl Ring {
             leased,
             waiting_consumers: [0, 1, 2, 3].map(|i: usize| control.sleepers.consumers[i].load(Relaxed)),
             waiting_producers: [0, 1, 2, 3].map(|i: usize| control.sleepers.producers[i].load(Relaxed)),
-            owners: self.owners_of(0..self.slots.capacity()),
+            owners: self.owners_of(self.with_memory(0, self.slots.capacity())),
             aborted: counters.aborted.load(Relaxed),
             redelivered: counters.redelivered.load(Relaxed),
             dropped: counters.dropped.load(Relaxed),

@@ -1,6 +1,6 @@
 //! The consumers' side of a ring: take a message, read, acknowledge; or put it back.
 //!
-//! Invariants I1-I6 and edges E1-E8 are those of [`super`].
+//! Invariants I1-I7 and edges E1-E9 are those of [`super`].
 
 use core::fmt;
 use core::mem;
@@ -10,7 +10,6 @@ use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst}
 use ginnel_layout::atomic::fence;
 use ginnel_layout::ring::{CellWord, SlotWord, after, gate};
 
-use super::lease::Held;
 use super::walk::Next;
 use super::{Ring, RingError};
 use crate::slots::Place;
@@ -47,6 +46,21 @@ pub(super) struct Claimed {
     pub(super) seen: SlotWord,
 }
 
+/// A message claimed in its slot or its cell.
+#[derive(Clone, Copy)]
+pub(super) struct Got {
+    position: u64,
+    /// The word before (slot), or now (cell).
+    word: u64,
+    cell: u32,
+}
+
+impl From<Claimed> for Got {
+    fn from(claimed: Claimed) -> Self {
+        Self { position: claimed.position, word: claimed.seen.0, cell: IN_SLOT }
+    }
+}
+
 /// What a claimed slot holds, checked.
 #[derive(Clone, Copy)]
 pub(super) struct Contents {
@@ -69,38 +83,41 @@ impl Ring {
     /// Takes the next message; before all others one that was put back. Never waits.
     ///
     /// # Errors
-    /// `WouldBlock` when empty; `Busy` when empty as long as a living participant is in the middle of something;
+    /// `WouldBlock` when empty, `Hole` when empty without a word to wait for; `Busy` when empty as long as a living participant is in the middle of something;
     /// `Closed` when nothing can come any more; `Corrupted`.
     #[inline(always)]
     pub fn try_take(&self, me: ParticipantId) -> Result<Taken<'_>, RingError> {
         let control = self.slots.control();
         let position = self.head_hint();
         let seen = self.look(position);
-        if seen.is_new(position)
+        let at_once = seen.is_new(position)
             && control.head.redeliver.load(Relaxed) & 1 == 0
-            && self.claim_message(me, position, seen)
-        {
+            && self.claim_message(me, position, seen);
+        // Both ways meet in three numbers and not in a `Taken`, which so need not lie in memory.
+        let got = if at_once {
             Self::move_hint(&control.head.hint, after(position, 1));
-            return self.taken(Claimed { position, seen });
-        }
-        self.take_slowly(me)
+            Got { position, word: seen.0, cell: IN_SLOT }
+        } else {
+            self.take_slowly(me)?
+        };
+        self.hand_out(got)
     }
 
     #[inline(never)]
-    fn take_slowly(&self, me: ParticipantId) -> Result<Taken<'_>, RingError> {
+    fn take_slowly(&self, me: ParticipantId) -> Result<Got, RingError> {
         if let Some(put_back) = self.put_back_bit() {
             if let Some(held) = self.claim_orphan(me) {
-                return Ok(self.taken_from_cell(held));
+                return Ok(Got { position: held.position, word: held.word().0, cell: held.cell as u32 });
             }
             if let Some(claimed) = self.claim_put_back(me) {
-                return self.taken(claimed);
+                return Ok(claimed.into());
             }
             self.clear_put_back_bit(put_back);
         }
         match self.claim_next(me) {
-            Ok(claimed) => self.taken(claimed),
-            Err(RingError::WouldBlock) if self.gate() & gate::NO_INPUT != 0 => {
-                self.taken(self.take_at_the_end(me)?)
+            Ok(claimed) => Ok(claimed.into()),
+            Err(RingError::WouldBlock | RingError::Hole(_)) if self.gate() & gate::NO_INPUT != 0 => {
+                Ok(self.take_at_the_end(me)?.into())
             }
             Err(why) => Err(why),
         }
@@ -163,7 +180,15 @@ impl Ring {
     /// Claims a message in a slot that was put back.
     #[cold]
     pub(super) fn claim_put_back(&self, me: ParticipantId) -> Option<Claimed> {
-        self.slots_put_back().find(|Claimed { position, seen }| self.claim_message(me, *position, *seen))
+        self.slots_put_back().find_map(|claimed| {
+            if self.claim_message(me, claimed.position, claimed.seen) {
+                return Some(claimed);
+            }
+            // Perhaps only a sleeping producer set W, which happens once; giving up the message then would let the
+            // bit be cleared above it. A second failure is another consumer's claim.
+            let again = self.put_back_at(claimed.position)?;
+            self.claim_message(me, again.position, again.seen).then_some(again)
+        })
     }
 
     /// Is a message in a slot put back?
@@ -173,13 +198,16 @@ impl Ring {
     }
 
     fn slots_put_back(&self) -> impl Iterator<Item = Claimed> {
-        (0..self.slots.capacity()).filter_map(|index| {
-            let seen = self.look(index);
-            let position = seen.position();
-            let is_back = seen.st() == SlotWord::FULL && seen.mark() == SlotWord::REDELIVER;
-            let is_here = (position ^ index) & (self.slots.capacity() - 1) == 0;
-            (is_back && is_here).then_some(Claimed { position, seen })
-        })
+        self.with_memory(0, self.slots.capacity()).filter_map(|index| self.put_back_at(index))
+    }
+
+    /// The message that is put back in the slot for `index`, if one is.
+    fn put_back_at(&self, index: u64) -> Option<Claimed> {
+        let seen = self.look(index);
+        let position = seen.position();
+        let is_back = seen.st() == SlotWord::FULL && seen.mark() == SlotWord::REDELIVER;
+        let is_here = (position ^ index) & (self.slots.capacity() - 1) == 0;
+        (is_back && is_here).then_some(Claimed { position, seen })
     }
 
     /// The ring looked empty, and nobody sends any more. Is there something after all?
@@ -188,7 +216,7 @@ impl Ring {
         // Whoever found the gate open claimed before this fence, and is seen after it.
         fence(SeqCst); // E6
         match self.claim_next(me) {
-            Err(RingError::WouldBlock) => Err(self.what_may_come(me)),
+            Err(RingError::WouldBlock | RingError::Hole(_)) => Err(self.what_may_come(me)),
             other => other,
         }
     }
@@ -196,12 +224,12 @@ impl Ring {
     /// Why `me` finds no message in order. None: there is one.
     pub(super) fn why_nothing(&self, me: ParticipantId) -> Option<RingError> {
         match self.peek().why_nothing() {
-            Some(RingError::WouldBlock) if self.gate() & gate::NO_INPUT != 0 => {}
+            Some(RingError::WouldBlock | RingError::Hole(_)) if self.gate() & gate::NO_INPUT != 0 => {}
             other => return other,
         }
         fence(SeqCst); // E6
         match self.peek().why_nothing() {
-            Some(RingError::WouldBlock) => Some(self.what_may_come(me)),
+            Some(RingError::WouldBlock | RingError::Hole(_)) => Some(self.what_may_come(me)),
             other => other,
         }
     }
@@ -210,7 +238,7 @@ impl Ring {
     /// before cells, because messages move from those to these. Who has a lease itself does not wait for those of
     /// others: two that have one each would wait for each other.
     fn what_may_come(&self, me: ParticipantId) -> RingError {
-        for index in 0..self.slots.capacity() {
+        for index in self.with_memory(0, self.slots.capacity()) {
             let word = self.look(index);
             match (word.st(), word.owner()) {
                 (SlotWord::WRITING, Some(owner)) => return RingError::Busy(owner),
@@ -236,13 +264,16 @@ impl Ring {
     }
 
     #[inline(always)]
-    fn taken(&self, claimed: Claimed) -> Result<Taken<'_>, RingError> {
-        let Some(Contents { len, kind, deliveries }) = self.contents(claimed) else {
-            return self.discard(claimed);
+    fn hand_out(&self, got: Got) -> Result<Taken<'_>, RingError> {
+        let Got { position, word, cell } = got;
+        let (place, contents) = if cell == IN_SLOT {
+            let claimed = Claimed { position, seen: SlotWord(word) };
+            (self.slots.slot_payload(position), self.contents(claimed))
+        } else {
+            (self.slots.cell_payload(u64::from(cell)), self.contents_of_cell(u64::from(cell)))
         };
-        let Claimed { position, seen } = claimed;
-        let place = self.slots.slot_payload(position);
-        Ok(Taken { ring: self, place, position, len, kind, deliveries, cell: IN_SLOT, word: seen.0 })
+        let Some(Contents { len, kind, deliveries }) = contents else { return Err(self.discard(got)) };
+        Ok(Taken { ring: self, place, position, len, kind, deliveries, cell, word })
     }
 
     /// Reads and checks the head of a claimed slot, once.
@@ -254,20 +285,31 @@ impl Ring {
         (u64::from(len) <= self.slots.room()).then_some(Contents { len, kind, deliveries })
     }
 
-    /// Frees a claimed slot whose message cannot be read, so that the ones behind it can.
+    /// Frees what holds a claimed message that cannot be read, so that the ones behind it can.
     #[cold]
     #[inline(never)]
-    pub(super) fn discard<T>(&self, claimed: Claimed) -> Result<T, RingError> {
+    pub(super) fn discard(&self, got: Got) -> RingError {
         self.slots.control().counters.dropped.fetch_add(1, Relaxed);
-        self.acknowledge_slot(claimed.position, claimed.seen.is_waited_for());
-        Err(RingError::Corrupted)
+        if got.cell == IN_SLOT {
+            self.acknowledge_slot(got.position, SlotWord(got.word).is_waited_for());
+        } else {
+            self.acknowledge_cell(got.cell, CellWord(got.word));
+        }
+        RingError::Corrupted
     }
 
-    fn taken_from_cell(&self, held: Held) -> Taken<'_> {
-        let place = self.slots.cell_payload(held.cell);
-        let Held { position, len, kind, deliveries, .. } = held;
-        let word = CellWord::held(held.generation, held.owner).0;
-        Taken { ring: self, place, position, len, kind, deliveries, cell: held.cell as u32, word }
+    /// Puts back what was taken. W stays in the word of a slot if it was there.
+    #[cold]
+    #[inline(never)]
+    fn put_back_taken(&self, got: Got) {
+        if got.cell == IN_SLOT {
+            let back = SlotWord::full(got.position, SlotWord::REDELIVER);
+            let back = if SlotWord(got.word).is_waited_for() { back.waited_for() } else { back };
+            self.slots.slot(got.position).word.store(back.0, Release); // E1
+            self.put_back();
+        } else {
+            self.put_back_cell(got.cell, CellWord(got.word));
+        }
     }
 
     /// Gives a slot to the producers of the next lap.
@@ -343,16 +385,10 @@ impl Taken<'_> {
 }
 
 impl Drop for Taken<'_> {
-    /// Puts it back, for the same or another consumer. W stays in the word if it was there.
-    #[cold]
+    /// Puts it back, for the same or another consumer.
+    // Inline, with numbers handed to a cold function: a reference to `self` would keep it in memory.
+    #[inline(always)]
     fn drop(&mut self) {
-        if self.cell == IN_SLOT {
-            let back = SlotWord::full(self.position, SlotWord::REDELIVER);
-            let back = if SlotWord(self.word).is_waited_for() { back.waited_for() } else { back };
-            self.ring.slots.slot(self.position).word.store(back.0, Release); // E1
-            self.ring.put_back();
-        } else {
-            self.ring.put_back_cell(self.cell, CellWord(self.word));
-        }
+        self.ring.put_back_taken(Got { position: self.position, word: self.word, cell: self.cell });
     }
 }

@@ -1,6 +1,6 @@
 //! Waiting on a ring: for room, for a message, for a cell, for the end of all work.
 //!
-//! Invariants I1-I6 and edges E1-E8 are those of [`super`].
+//! Invariants I1-I7 and edges E1-E9 are those of [`super`].
 
 use core::cell::Cell;
 
@@ -136,6 +136,29 @@ impl Ring {
         }
     }
 
+    /// Waits a moment for a message at a hole that no memory was found for. There is no word that could say that
+    /// somebody sleeps, so it only naps.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Interrupted`.
+    pub fn wait_at_hole(
+        &self,
+        me: ParticipantId,
+        deadline: Deadline,
+        liveness: &impl Liveness,
+    ) -> Result<(), RingError> {
+        let line = &self.slots.control().not_empty;
+        let ready = |slept| {
+            let changed = self.put_back_bit().is_some() || !matches!(self.peek(), Next::Hole(_));
+            (slept || changed).then_some(())
+        };
+        let arm = || Arm::Nap(line.seq.load(Acquire)); // E8
+        // Whatever the mode: nobody opens the chunk the sooner for being watched.
+        let waited = Waiter::new(Mode::Sleep).wait_seq(line, deadline, ready, arm, || {});
+        self.probe_all(Some(me), liveness);
+        stopped(waited)
+    }
+
     /// Waits until every message that was sent before is acknowledged.
     ///
     /// # Errors
@@ -223,7 +246,9 @@ impl Ring {
         match self.mark_next(side) {
             Mark::Set => Arm::Sleep(seq),
             Mark::Open | Mark::Lost => Arm::Again,
-            Mark::Taken => Arm::Nap(seq),
+            // At the end every acknowledgement wakes, without a mark.
+            Mark::NoWord if self.gate() & gate::NO_INPUT != 0 => Arm::Sleep(seq),
+            Mark::NoWord | Mark::Taken => Arm::Nap(seq),
         }
     }
 
@@ -237,7 +262,7 @@ impl Ring {
             match self.mark_next(side) {
                 Mark::Set => return,
                 Mark::Lost => {}
-                Mark::Open | Mark::Taken => break,
+                Mark::Open | Mark::NoWord | Mark::Taken => break,
             }
         }
         futex::wake(&self.line(side).seq, 1);
@@ -247,12 +272,13 @@ impl Ring {
         let (position, seen) = match side {
             Side::Producers => match self.peek_room() {
                 Room::Full { position, seen } => (position, seen),
-                Room::Free { .. } | Room::Corrupted => return Mark::Open,
+                Room::Free { .. } | Room::Hole(_) | Room::Corrupted => return Mark::Open,
                 Room::Busy(_) | Room::Spent => return Mark::Taken,
             },
             Side::Consumers => match self.peek() {
                 Next::Empty { position, seen } => (position, seen),
                 Next::Found { .. } | Next::Corrupted => return Mark::Open,
+                Next::Hole(_) => return Mark::NoWord,
                 Next::Behind(_) | Next::Busy(_) | Next::Spent => return Mark::Taken,
             },
         };
@@ -362,6 +388,8 @@ enum Mark {
     Open,
     /// The word changed meanwhile: look again.
     Lost,
+    /// The next word is in a hole: there is nothing to mark.
+    NoWord,
     /// Somebody is in the middle of it: W is for words that are claimed by a CAS.
     Taken,
 }

@@ -26,6 +26,8 @@ pub(super) enum Room {
         position: u64,
         seen: SlotWord,
     },
+    /// The next slot is free, and a hole.
+    Hole(u64),
     /// Somebody is in the middle of it.
     Busy(ParticipantId),
     /// Others were faster, again and again.
@@ -46,6 +48,8 @@ pub(super) enum Next {
         position: u64,
         seen: SlotWord,
     },
+    /// No message: the next slot is free, and a hole.
+    Hole(u64),
     /// No message; the slot of the next one still has one of the lap before, that somebody reads or put back.
     Behind(Option<ParticipantId>),
     /// The next message is being written.
@@ -62,6 +66,7 @@ impl Next {
         match self {
             Self::Found { .. } => None,
             Self::Busy(owner) | Self::Behind(Some(owner)) => Some(RingError::Busy(owner)),
+            Self::Hole(position) => Some(RingError::Hole(position)),
             Self::Empty { .. } | Self::Behind(None) | Self::Spent => Some(RingError::WouldBlock),
             Self::Corrupted => Some(RingError::Corrupted),
         }
@@ -112,6 +117,10 @@ impl Ring {
     /// The word of the slot for `position`, as it is now.
     #[inline(always)]
     pub(super) fn look(&self, position: u64) -> SlotWord {
+        #[cfg(not(loom))]
+        if self.slots.is_chunked() {
+            return self.look_in_chunk(position);
+        }
         SlotWord(self.slots.slot(position).word.load(Acquire)) // E1, E2, E5
     }
 
@@ -120,6 +129,7 @@ impl Ring {
         while turns.next() {
             let ahead = distance(position, seen.position());
             position = match (ahead.cmp(&0), seen.st()) {
+                (Than::Equal, SlotWord::FREE) if seen.is_hole() => return Room::Hole(position),
                 (Than::Equal, SlotWord::FREE) => return Room::Free { position, seen },
                 (Than::Equal, _) => after(position, 1),
                 (Than::Less, _) if !self.is_lap(ahead) => return Room::Corrupted,
@@ -158,6 +168,7 @@ impl Ring {
                     position
                 }
                 (Than::Equal, SlotWord::FULL) => return Next::Found { position, seen },
+                (Than::Equal, SlotWord::FREE) if seen.is_hole() => return Next::Hole(position),
                 (Than::Equal, SlotWord::FREE) => return Next::Empty { position, seen },
                 (Than::Equal, SlotWord::WRITING) => {
                     return seen.owner().map_or(Next::Corrupted, Next::Busy);
@@ -179,6 +190,36 @@ impl Ring {
             seen = self.look(position);
         }
         Next::Spent
+    }
+
+    /// The `count` positions from `first` on whose slots have memory, at about this moment.
+    pub(super) fn with_memory(&self, first: u64, count: u64) -> impl Iterator<Item = u64> + use<> {
+        let ring = *self;
+        let mut step = 0;
+        core::iter::from_fn(move || {
+            while step < count {
+                let position = after(first, step);
+                let Some(absent) = ring.absent_from(position) else {
+                    step += 1;
+                    return Some(position);
+                };
+                step += absent;
+            }
+            None
+        })
+    }
+
+    /// How many slots from this one on have no memory, as a whole chunk. None: it has.
+    #[inline]
+    fn absent_from(&self, position: u64) -> Option<u64> {
+        #[cfg(not(loom))]
+        if self.slots.is_chunked() && !self.presence(position).is_present() {
+            let chunk = self.slots.chunk();
+            return Some(chunk - (position & (chunk - 1)));
+        }
+        #[cfg(loom)]
+        let _ = position;
+        None
     }
 
     /// Takes an aborted slot out of the way. This is a claim and an acknowledgement in one: it owes the wake.

@@ -84,20 +84,26 @@ fn full_is_refused_where_there_was_room_all_the_time() {
     refused(1, &sequence(&[Push(1), pop(1), Full]));
     allowed(2, &[op(0, 0, 5, Push(1)), op(1, 0, 5, Push(2)), op(2, 4, 5, Full)]);
     // A consumer has the oldest of two places in hand; the newer one is free.
-    excused(2, &[
-        op(0, 0, 1, Push(1)),
-        op(0, 2, 3, Push(2)),
-        op(1, 4, 50, pop(1)),
-        op(2, 6, 7, pop(2)),
-        op(0, 8, 9, Full),
-    ]);
-    refused(2, &[
-        op(0, 0, 1, Push(1)),
-        op(0, 2, 3, Push(2)),
-        op(1, 4, 5, pop(1)),
-        op(2, 6, 50, pop(2)),
-        op(0, 8, 9, Full),
-    ]);
+    excused(
+        2,
+        &[
+            op(0, 0, 1, Push(1)),
+            op(0, 2, 3, Push(2)),
+            op(1, 4, 50, pop(1)),
+            op(2, 6, 7, pop(2)),
+            op(0, 8, 9, Full),
+        ],
+    );
+    refused(
+        2,
+        &[
+            op(0, 0, 1, Push(1)),
+            op(0, 2, 3, Push(2)),
+            op(1, 4, 5, pop(1)),
+            op(2, 6, 50, pop(2)),
+            op(0, 8, 9, Full),
+        ],
+    );
 }
 
 #[test]
@@ -137,13 +143,16 @@ fn what_was_seen_of_a_killed_send_stays() {
     let killed = [op(1, 0, 9, KilledPush(1)), op(1, 9, 12, Death)];
     refused(2, &[killed[0], killed[1], op(0, 20, 21, Empty), op(0, 30, 31, pop(1))]);
     // Before the recovery others see it in the middle; after it, it is nothing or whole.
-    excused(2, &[
-        op(1, 0, 9, KilledPush(1)),
-        op(1, 9, 40, Death),
-        op(0, 10, 11, Push(2)),
-        op(0, 20, 21, Empty),
-        op(0, 50, 51, pop(2)),
-    ]);
+    excused(
+        2,
+        &[
+            op(1, 0, 9, KilledPush(1)),
+            op(1, 9, 40, Death),
+            op(0, 10, 11, Push(2)),
+            op(0, 20, 21, Empty),
+            op(0, 50, 51, pop(2)),
+        ],
+    );
     refused(2, &[killed[0], killed[1], op(0, 20, 21, Push(2)), op(0, 22, 23, Empty)]);
 }
 

@@ -223,7 +223,18 @@ fn with_controls<M: Model + Copy + fmt::Debug + 'static>(
 /// Every case of every model, in reading order.
 #[must_use]
 pub fn cases(depth: Depth) -> Vec<Case> {
-    let models = [lane::cases(depth), mutex::cases(depth), attach::cases(depth), lifetime::cases(depth), broadcast::cases(depth), blocks::cases(depth), ring::cases(depth), unbounded::cases(depth), waiting::cases(depth), mpsc::cases(depth)];
+    let models = [
+        lane::cases(depth),
+        mutex::cases(depth),
+        attach::cases(depth),
+        lifetime::cases(depth),
+        broadcast::cases(depth),
+        blocks::cases(depth),
+        ring::cases(depth),
+        unbounded::cases(depth),
+        waiting::cases(depth),
+        mpsc::cases(depth),
+    ];
     models.into_iter().flatten().collect()
 }
 

@@ -112,6 +112,10 @@ impl Vyukov {
 mod tests {
     use super::*;
     use crate::scratch::Scratch;
+    use std::time::Duration;
+
+    /// Between two looks: there may be fewer cores than threads.
+    const PACE: Duration = Duration::from_micros(10);
 
     fn queue(memory: &Scratch, capacity: u64) -> Vyukov {
         Vyukov::new(View::writable(memory).expect("mapped"), capacity)
@@ -136,7 +140,7 @@ mod tests {
 
     #[test]
     fn two_producers_and_two_consumers_lose_nothing() {
-        const EACH: u64 = 20_000;
+        const EACH: u64 = 5_000;
         let memory = Scratch::new(Vyukov::words(8)).expect("a memfd");
         queue(&memory, 8).init();
         let sum = std::thread::scope(|threads| {
@@ -145,7 +149,7 @@ mod tests {
                 threads.spawn(move || {
                     for n in 0..EACH {
                         while !it.push(&[who, n, who ^ n]) {
-                            std::thread::yield_now();
+                            std::thread::sleep(PACE); // pacing, not synchronisation
                         }
                     }
                 });
@@ -159,7 +163,7 @@ mod tests {
                             let [who, n, check] = loop {
                                 match it.pop() {
                                     Some(message) => break message,
-                                    None => std::thread::yield_now(),
+                                    None => std::thread::sleep(PACE), // pacing, not synchronisation
                                 }
                             };
                             assert_eq!(check, who ^ n);

@@ -232,7 +232,8 @@ impl Unbounded {
                 "wake all"
             }
             Repair::Reuse => {
-                let named = |slot: &Slot| matches!(slot.word, Word::Writing(o) | Word::Reading(o) if o == dead);
+                let named =
+                    |slot: &Slot| matches!(slot.word, Word::Writing(o) | Word::Reading(o) if o == dead);
                 if s.slots.iter().any(named) {
                     return out.violation(Who::Recoverer(0), "frees the id", "a slot still names it");
                 }
