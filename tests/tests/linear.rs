@@ -45,7 +45,8 @@ fn wait_for_the_start(log: &Log, crew: u64) {
     while log.words.get(Log::GO) < crew {
         looks += 1;
         if looks.is_multiple_of(1 << 14) {
-            thread::sleep(Duration::from_micros(50)); // pacing: there may be fewer cores than threads
+            // Pacing, not synchronisation: there may be fewer cores than threads.
+            thread::sleep(Duration::from_micros(50));
         }
         spin_loop();
     }
@@ -356,7 +357,8 @@ impl Subject for Broken {
         }
         if self.fault == Fault::Overfills {
             drop(values);
-            thread::sleep(Duration::from_micros(20)); // the fault: what was seen need not be so any more
+            // The fault, not synchronisation: what was seen need not be so any more.
+            thread::sleep(Duration::from_micros(20));
             values = self.values();
         }
         values.push_back(value);
@@ -367,14 +369,16 @@ impl Subject for Broken {
         match self.fault {
             Fault::TakesTwice => {
                 let value = self.values().front().copied()?;
-                thread::sleep(Duration::from_micros(20)); // the fault, as above
+                // The fault, not synchronisation, as above.
+                thread::sleep(Duration::from_micros(20));
                 self.values().pop_front();
                 Some(value)
             }
             Fault::Stack => self.values().pop_back(),
             Fault::Shy => {
                 let mut values = self.values.try_lock().ok()?;
-                thread::sleep(Duration::from_micros(20)); // longer in the middle, so that others come
+                // The fault, not synchronisation: long in the middle, so that others come.
+                thread::sleep(Duration::from_micros(20));
                 values.pop_front()
             }
             Fault::Overfills | Fault::Overwrites => self.values().pop_front(),

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use ginnel_layout::Liveness;
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::Ordering;
+use ginnel_layout::entry::TICKETS;
 use ginnel_layout::participant::state;
 use ginnel_segment::{Error, Options, RunState, Segment, fd_passing};
 use support::{SMALL, Sweeps};
@@ -28,7 +29,8 @@ fn a_new_segment_has_its_maker_and_nothing_else() {
     assert_eq!((me.pid, me.state), (std::process::id(), RunState::Running));
     assert!(segment.describe(ParticipantId::from_index(1)).is_none());
     assert!(segment.participant(ParticipantId::from_index(4)).is_none());
-    assert!(segment.ticket(511).is_some() && segment.ticket(512).is_none());
+    assert!(segment.ticket(TICKETS - 1).is_some() && segment.ticket(TICKETS).is_none());
+    assert!(segment.carrier(TICKETS - 1).is_some() && segment.carrier(TICKETS).is_none());
     assert!(segment.check_fork().is_ok() && segment.fork_mark().check().is_ok());
 }
 

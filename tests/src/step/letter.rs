@@ -268,7 +268,7 @@ fn recovering<C: Cargo>(
 /// How far into a recovery the letters are looked at: past the queue and the tickets; past the first object freed
 /// where it is not only a sample.
 const REACH: usize = 30_000;
-const REACH_OF_SAMPLE: usize = 6_000;
+const REACH_OF_SAMPLE: usize = 3_000;
 
 pub(super) fn recover<C: Cargo>(plan: &Plan, progress: Progress<'_>) -> Result<Report, Fault> {
     let cases = [

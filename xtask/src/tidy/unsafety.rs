@@ -40,6 +40,7 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("crates/queue/src/slots.rs", "turns positions into words and payload memory"),
     ("crates/queue/tests/ring.rs", "lends heap memory to a ring"),
     ("crates/queue/tests/ring_threads.rs", "lends heap memory to a ring"),
+    ("crates/queue/tests/unbounded.rs", "lends heap memory to a ring that grows"),
     ("crates/queue/tests/loom.rs", "lends heap memory to the lane under loom"),
     ("crates/queue/tests/loom_mpsc.rs", "lends heap memory to the lanes under loom"),
     ("crates/segment/src/fork.rs", "a page that is empty in a forked child"),

@@ -40,7 +40,6 @@ fn configurations(depth: Depth) -> Vec<Case> {
         add("2P1C x3, 1 kill", Unbounded { kills: 1, ..two });
         add("1P1C x9, 2 kills", Unbounded { messages: 9, kills: 2, ..SMALL });
         add("2P2C x2", Unbounded { messages: 2, ..four });
-        add("2P2C x3", four);
     }
     cases
 }

@@ -105,8 +105,7 @@ impl Unbounded {
         let Process { at, pos, seen, sent, .. } = s.processes[k];
         let producer = self.is_producer(k);
         let mut n = *s;
-        let name = k as u8 + 1;
-        let mine = if producer { Word::Writing(name) } else { Word::Reading(name) };
+        let mine = if producer { Word::Writing(k as u8 + 1) } else { Word::Reading(k as u8 + 1) };
         let what = match at {
             At::Claim if s.slot(pos) != seen => {
                 n.processes[k].at = At::Presence;

@@ -103,6 +103,20 @@ impl Unbounded {
                 }
                 "punch: the lap of the holes"
             }
+            _ => return self.punch_words(s, k, out),
+        };
+        out.add(who, what, n);
+    }
+
+    /// The second half: from the words to the memory under them.
+    fn punch_words(&self, s: &State, k: usize, out: &mut Steps<State>) {
+        let who = Who::Process(k);
+        let Process { at, chunk, first, .. } = s.processes[k];
+        let slot = |i: u8| chunk * CHUNK + i;
+        let is_last = |i: u8| i + 1 == CHUNK;
+        let mut n = *s;
+        let me = &mut n.processes[k];
+        let what = match at {
             At::PunchZero(i) if self.bug != Bug::PunchStores && !self.may_go(s.slot(slot(i)), first + i) => {
                 me.at = At::PunchBack(0);
                 me.seen.pos = i;
