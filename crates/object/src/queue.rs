@@ -1,7 +1,7 @@
 //! A queue between any number of processes: both ways, and its two sides.
 //!
 //! [`Queue`] sends and receives; [`channel`] gives the two sides apart, which notice when the other one is empty. What
-//! they share is [`core`]; how it is made, [`options`]; a message that may come back, [`lease`].
+//! they share is `core`; how it is made, `options`; a message that may come back, `lease`.
 
 mod answers;
 mod contents;

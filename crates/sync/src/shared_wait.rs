@@ -1,7 +1,7 @@
 //! Waiting on a line together with others: whoever is woken may have taken a wake that another one needed.
 //!
-//! [`park`](crate::park) lets one thread wait on a line. Here any number may, of any processes, for things of which
-//! there are several and which do not say whose they are: a free block, a permit. One [`post`](park::post) wakes one
+//! [`park`] lets one thread wait on a line. Here any number may, of any processes, for things of which
+//! there are several and which do not say whose they are: a free block, a permit. One [`park::post`] wakes one
 //! sleeper and clears the flag of all. So before a waiter that has slept leaves, for whatever reason, it *passes*:
 //!
 //! ```text

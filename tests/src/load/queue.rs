@@ -10,7 +10,7 @@
 //!
 //! In the end everybody is killed, the rest is taken out, and the queue must be as new: nothing in it, no lease, no owner,
 //! all places, leases and blocks to be had; then nothing is left in the segment. What may be missing or come twice is
-//! said in [`tally`].
+//! said in `tally`.
 
 mod tally;
 mod workers;
