@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex as Private, TryLockError};
 use std::time::Duration;
 
 use ginnel_layout::ParticipantId;
+use ginnel_layout::atomic::AtomicU64;
+use ginnel_layout::atomic::Ordering::Relaxed;
 use ginnel_layout::entry::{Carrier, Side};
 use ginnel_queue::ring::{Claim, Held, Ring, RingError, Taken};
-use ginnel_sync::{Deadline, Waiter};
+use ginnel_sync::{Deadline, Mode, Waiter};
 
 use super::contents::{LONG, Message, split};
 use super::stats::Stats;
@@ -21,6 +23,34 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message;
 use crate::shared::Shared;
 use crate::sides;
+
+/// Whether it pays to let messages gather when there are none, learned by trying: as long as a try brings several, at
+/// each catching up; after each try that brings none, only after twice as many.
+#[derive(Debug, Default)]
+struct Pace {
+    /// `{tries to leave out now:32 | tries to leave out after the next failure:32}`. A hint: races cost a try.
+    word: AtomicU64,
+}
+
+/// Most tries left out: a round trip then pays for a thousandth of one.
+const LEFT_OUT_MAX: u64 = 1024;
+
+impl Pace {
+    fn may_try(&self) -> bool {
+        let word = self.word.load(Relaxed);
+        let left_out = word >> 32;
+        if left_out > 0 {
+            self.word.store(word - (1 << 32), Relaxed);
+        }
+        left_out == 0
+    }
+
+    fn learn(&self, came: bool) {
+        let penalty = self.word.load(Relaxed) & 0xffff_ffff;
+        let next = if came { 0 } else { (2 * penalty).clamp(1, LEFT_OUT_MAX) };
+        self.word.store(if came { 0 } else { next << 32 | next }, Relaxed);
+    }
+}
 
 /// How often one who waits on a channel asks whether the other side lives.
 const SIDE_PROBE: Duration = Duration::from_millis(50);
@@ -67,6 +97,7 @@ pub(super) struct Core {
     /// use starts afresh.
     to_send: Private<Waiter>,
     to_receive: Private<Waiter>,
+    pace: Pace,
 }
 
 impl fmt::Debug for Core {
@@ -88,14 +119,22 @@ impl Core {
         let me = object.arena().segment().me();
         let has_sides = sides::has_sides(&object);
         let waiter = || Private::new(Waiter::new(ring.shape().mode));
-        Ok(Self { to_send: waiter(), to_receive: waiter(), object, ring, me, has_sides })
+        Ok(Self {
+            to_send: waiter(),
+            to_receive: waiter(),
+            object,
+            ring,
+            me,
+            has_sides,
+            pace: Pace::default(),
+        })
     }
 
     /// The same queue through another handle of it.
     pub(super) fn over(&self, object: ObjectRef) -> Self {
         let waiter = || Private::new(Waiter::new(self.ring.shape().mode));
         let Self { ring, me, has_sides, .. } = *self;
-        Self { object, ring, me, has_sides, to_send: waiter(), to_receive: waiter() }
+        Self { object, ring, me, has_sides, to_send: waiter(), to_receive: waiter(), pace: Pace::default() }
     }
 
     pub(super) fn object(&self) -> &ObjectRef {
@@ -276,6 +315,9 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn wait_take(&self, deadline: Deadline) -> Result<Taken<'_>, RingError> {
+        if self.ring.shape().mode != Mode::Sleep && self.pace.may_try() {
+            self.pace.learn(self.ring.let_messages_gather());
+        }
         self.past_holes(deadline, || {
             with_waiter(&self.to_receive, |waiter| {
                 self.in_steps(Side::Sender, deadline, |step| {

@@ -25,6 +25,9 @@ const PATIENT_LOOKS: u32 = if cfg!(loom) { 1 } else { 8 };
 /// Turns of the spin loop between two of these looks.
 const TURNS_A_LOOK: u32 = if cfg!(loom) { 1 } else { 8 };
 
+/// Messages that make it worth having waited for them.
+const SEVERAL: u64 = 64;
+
 /// Probes in a row after which an owner proven dead, whom no recovery takes out of the word, is called corruption.
 const UNSWEPT_MAX: u32 = 3;
 
@@ -299,6 +302,23 @@ impl Ring {
                 spin_loop();
             }
         }
+    }
+
+    /// For a consumer that has caught up with a stream: spins a moment, some microseconds at most, for several messages
+    /// instead of one. Else it and the producer take the same line away from each other with each message. Did they
+    /// come?
+    pub fn let_messages_gather(&self) -> bool {
+        let several = (self.slots.capacity() / 8).clamp(1, SEVERAL);
+        let target = after(self.head_hint(), several);
+        for _ in 0..8 * PATIENT_LOOKS {
+            for _ in 0..TURNS_A_LOOK {
+                spin_loop();
+            }
+            if self.look(target).is_new(target) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Pays the wake that a claim of a word with W owes.
