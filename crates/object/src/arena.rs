@@ -23,6 +23,7 @@ use ginnel_sync::{Deadline, Mode, Waiter};
 
 use crate::error::{Error, ErrorKind, Owner, OwnerState, Result};
 use crate::life;
+use crate::message::Message;
 use crate::sides;
 
 /// How long the making and finding of names waits for a living process that is in the middle of it.
@@ -85,6 +86,14 @@ pub struct Kind {
     pub(crate) tag: u32,
     /// Size and alignment of the payload, see [`format_of`].
     pub(crate) format: u64,
+}
+
+impl Kind {
+    /// An object that carries messages of `T`. What two programs must agree on: the bytes of a value where all have
+    /// the same, else that they are encoded.
+    pub(crate) fn of_messages<T: Message>(tag: u32) -> Self {
+        Self { tag, format: T::FIXED.map_or(u64::MAX, |size| size as u64) }
+    }
 }
 
 /// The payload's `{align:16 | size:48}`, which two programs must agree on.

@@ -9,6 +9,7 @@ mod core;
 mod growth;
 mod lease;
 mod options;
+mod pace;
 mod receiver;
 mod sender;
 mod stats;
@@ -156,10 +157,7 @@ impl<T: Message> Queue<T> {
     /// `Corrupted`.
     #[inline]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        match self.core.send(&value, Patience::Until(Deadline::NEVER)) {
-            Ok(()) => Ok(()),
-            Err(why) => Err(self.core.send_error(why, value)),
-        }
+        self.core.send_waiting(value)
     }
 
     /// Sends `value` if there is room now. Never waits.
@@ -169,10 +167,7 @@ impl<T: Message> Queue<T> {
     /// [`Queue::send`].
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        match self.core.send(&value, Patience::None) {
-            Ok(()) => Ok(()),
-            Err(why) => Err(self.core.try_send_error(why, value)),
-        }
+        self.core.send_now(value)
     }
 
     /// Sends `value`; waits up to `timeout`.
@@ -181,7 +176,7 @@ impl<T: Message> Queue<T> {
     /// `Timeout`; `Failed` with kind `Timeout` and the owner, where one living process was in the way; else as
     /// [`Queue::send`].
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.send_until(value, Deadline::after(timeout))
+        self.core.send_until(value, Deadline::after(timeout))
     }
 
     /// Sends `value`; waits until `deadline`.
@@ -189,14 +184,7 @@ impl<T: Message> Queue<T> {
     /// # Errors
     /// As [`Queue::send_timeout`].
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.send_until(value, Deadline::at(deadline))
-    }
-
-    fn send_until(&self, value: T, deadline: Deadline) -> Result<(), SendTimeoutError<T>> {
-        match self.core.send(&value, Patience::Until(deadline)) {
-            Ok(()) => Ok(()),
-            Err(why) => Err(self.core.send_timeout_error(why, value)),
-        }
+        self.core.send_until(value, Deadline::at(deadline))
     }
 
     /// Sends the values of `values`, from the front, and takes them out; waits while the queue is full.
@@ -389,7 +377,7 @@ impl<T: Message> sealed::Sealed for Queue<T> {
     type Options = Options;
 
     fn kind() -> Kind {
-        options::kind_of::<T>(tag::QUEUE)
+        Kind::of_messages::<T>(tag::QUEUE)
     }
 
     fn make(arena: &Arc<Arena>, name: Option<&str>, options: Options) -> Result<ObjectRef> {

@@ -98,7 +98,9 @@ impl Options {
     fn make<T: Message>(&self, arena: &Arc<Arena>, name: Option<&str>) -> Result<ObjectRef> {
         let shape = self.shape(T::FIXED)?;
         let pages = u32::try_from(shape.size().div_ceil(PAGE as u64)).map_err(|_| too_large())?;
-        arena.make(kind_of::<T>(), pages, name, |base| words::new_broadcast(base, &shape))
+        arena.make(Kind::of_messages::<T>(tag::BROADCAST), pages, name, |base| {
+            words::new_broadcast(base, &shape)
+        })
     }
 
     fn shape(&self, fixed: Option<usize>) -> Result<Shape> {
@@ -117,17 +119,11 @@ fn too_large() -> Error {
         .with_advice("lower the capacity or the message size")
 }
 
-/// What two programs must agree on: the bytes of a value where all have the same, else that they are encoded.
-fn kind_of<T: Message>() -> Kind {
-    let format = T::FIXED.map_or(u64::MAX, |size| size as u64);
-    Kind { tag: tag::BROADCAST, format }
-}
-
 impl<T: Message> sealed::Sealed for Sender<T> {
     type Options = Options;
 
     fn kind() -> Kind {
-        kind_of::<T>()
+        Kind::of_messages::<T>(tag::BROADCAST)
     }
 
     fn make(arena: &Arc<Arena>, name: Option<&str>, options: Options) -> Result<ObjectRef> {
@@ -149,7 +145,7 @@ impl<T: Message> sealed::Sealed for Receiver<T> {
     type Options = Options;
 
     fn kind() -> Kind {
-        kind_of::<T>()
+        Kind::of_messages::<T>(tag::BROADCAST)
     }
 
     fn make(arena: &Arc<Arena>, name: Option<&str>, options: Options) -> Result<ObjectRef> {

@@ -128,7 +128,7 @@ impl Options {
     fn make<T: Message>(&self, arena: &Arc<Arena>, name: Option<&str>) -> Result<ObjectRef> {
         let shape = self.shape(T::FIXED)?;
         let pages = u32::try_from(shape.size().div_ceil(PAGE as u64)).map_err(|_| too_large())?;
-        arena.make(kind_of::<T>(), pages, name, |base| {
+        arena.make(Kind::of_messages::<T>(tag::MPSC), pages, name, |base| {
             let (control, lanes) = words::new_mpsc(base, shape.lanes);
             Mpsc::init(control, lanes, &shape);
         })
@@ -175,16 +175,11 @@ pub(super) fn value_size(fixed: Option<usize>) -> u64 {
     fixed.unwrap_or(0) as u64
 }
 
-/// What two programs must agree on: the bytes of a value where all have the same, else that they are encoded.
-fn kind_of<T: Message>() -> Kind {
-    Kind { tag: tag::MPSC, format: T::FIXED.map_or(u64::MAX, |size| size as u64) }
-}
-
 impl<T: Message> sealed::Sealed for Sender<T> {
     type Options = Options;
 
     fn kind() -> Kind {
-        kind_of::<T>()
+        Kind::of_messages::<T>(tag::MPSC)
     }
 
     fn make(arena: &Arc<Arena>, name: Option<&str>, options: Options) -> Result<ObjectRef> {
@@ -204,7 +199,7 @@ impl<T: Message> sealed::Sealed for Receiver<T> {
     type Options = Options;
 
     fn kind() -> Kind {
-        kind_of::<T>()
+        Kind::of_messages::<T>(tag::MPSC)
     }
 
     fn make(arena: &Arc<Arena>, name: Option<&str>, options: Options) -> Result<ObjectRef> {

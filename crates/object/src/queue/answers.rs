@@ -1,13 +1,45 @@
-//! What stopped an operation, in the words of each of its four forms.
+//! The forms of an operation, and what stopped it in the words of each.
 
 use ginnel_queue::ring::RingError;
+use ginnel_sync::Deadline;
 
-use super::core::{Core, Stopped};
+use super::core::{Core, Patience, Stopped};
 use crate::error::{
     Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
+use crate::message::Message;
 
 impl Core {
+    /// Sends; waits as long as it takes.
+    #[inline]
+    pub(super) fn send_waiting<T: Message>(&self, value: T) -> Result<(), SendError<T>> {
+        match self.send(&value, Patience::Until(Deadline::NEVER)) {
+            Ok(()) => Ok(()),
+            Err(why) => Err(self.send_error(why, value)),
+        }
+    }
+
+    /// Sends; never waits.
+    #[inline]
+    pub(super) fn send_now<T: Message>(&self, value: T) -> Result<(), TrySendError<T>> {
+        match self.send(&value, Patience::None) {
+            Ok(()) => Ok(()),
+            Err(why) => Err(self.try_send_error(why, value)),
+        }
+    }
+
+    /// Sends; waits until `deadline`.
+    pub(super) fn send_until<T: Message>(
+        &self,
+        value: T,
+        deadline: Deadline,
+    ) -> Result<(), SendTimeoutError<T>> {
+        match self.send(&value, Patience::Until(deadline)) {
+            Ok(()) => Ok(()),
+            Err(why) => Err(self.send_timeout_error(why, value)),
+        }
+    }
+
     pub(super) fn error(&self, why: Stopped) -> Error {
         match why {
             Stopped::Ring(error) => self.explain(error),
@@ -16,7 +48,7 @@ impl Core {
     }
 
     #[cold]
-    pub(super) fn send_error<V>(&self, why: Stopped, value: V) -> SendError<V> {
+    fn send_error<V>(&self, why: Stopped, value: V) -> SendError<V> {
         match why {
             Stopped::Ring(RingError::Closed) => SendError::Closed(value),
             other => SendError::Failed(value, self.error(other)),
@@ -24,7 +56,7 @@ impl Core {
     }
 
     #[cold]
-    pub(super) fn try_send_error<V>(&self, why: Stopped, value: V) -> TrySendError<V> {
+    fn try_send_error<V>(&self, why: Stopped, value: V) -> TrySendError<V> {
         match why {
             Stopped::Ring(RingError::WouldBlock | RingError::Busy(_) | RingError::NoMemory) => {
                 TrySendError::Full(value)
@@ -35,7 +67,7 @@ impl Core {
     }
 
     #[cold]
-    pub(super) fn send_timeout_error<V>(&self, why: Stopped, value: V) -> SendTimeoutError<V> {
+    fn send_timeout_error<V>(&self, why: Stopped, value: V) -> SendTimeoutError<V> {
         match why {
             Stopped::Ring(RingError::TimedOut { owner: None }) => SendTimeoutError::Timeout(value),
             Stopped::Ring(RingError::Closed) => SendTimeoutError::Closed(value),

@@ -9,13 +9,12 @@ use std::sync::{Arc, Mutex as Private, TryLockError};
 use std::time::Duration;
 
 use ginnel_layout::ParticipantId;
-use ginnel_layout::atomic::AtomicU64;
-use ginnel_layout::atomic::Ordering::Relaxed;
 use ginnel_layout::entry::{Carrier, Side};
 use ginnel_queue::ring::{Claim, Held, Ring, RingError, Taken};
 use ginnel_sync::{Deadline, Mode, Waiter};
 
 use super::contents::{LONG, Message, split};
+use super::pace::Pace;
 use super::stats::Stats;
 use crate::arena::{Arena, ObjectRef};
 use crate::carry::{self, Incoming, Outgoing, PARCEL};
@@ -23,34 +22,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message;
 use crate::shared::Shared;
 use crate::sides;
-
-/// Whether it pays to let messages gather when there are none, learned by trying: as long as a try brings several, at
-/// each catching up; after each try that brings none, only after twice as many.
-#[derive(Debug, Default)]
-struct Pace {
-    /// `{tries to leave out now:32 | tries to leave out after the next failure:32}`. A hint: races cost a try.
-    word: AtomicU64,
-}
-
-/// Most tries left out: a round trip then pays for a thousandth of one.
-const LEFT_OUT_MAX: u64 = 1024;
-
-impl Pace {
-    fn may_try(&self) -> bool {
-        let word = self.word.load(Relaxed);
-        let left_out = word >> 32;
-        if left_out > 0 {
-            self.word.store(word - (1 << 32), Relaxed);
-        }
-        left_out == 0
-    }
-
-    fn learn(&self, came: bool) {
-        let penalty = self.word.load(Relaxed) & 0xffff_ffff;
-        let next = if came { 0 } else { (2 * penalty).clamp(1, LEFT_OUT_MAX) };
-        self.word.store(if came { 0 } else { next << 32 | next }, Relaxed);
-    }
-}
 
 /// How often one who waits on a channel asks whether the other side lives.
 const SIDE_PROBE: Duration = Duration::from_millis(50);

@@ -150,7 +150,7 @@ impl Options {
         let too_many = |_| too_large(shape.capacity as usize);
         let pages = u32::try_from(shape.size().div_ceil(PAGE as u64)).map_err(too_many)?;
         let with_memory = u32::try_from(shape.fixed_size().div_ceil(PAGE as u64)).map_err(too_many)?;
-        let kind = kind_of::<T>(tag);
+        let kind = Kind::of_messages::<T>(tag);
         arena.make_partly(kind, (pages, with_memory), name, |base| words::new_ring(base, &shape))
     }
 
@@ -197,10 +197,4 @@ fn too_large(capacity: usize) -> Error {
         format!("a queue for {capacity} messages would be larger than any memory"),
     )
     .with_advice("lower the capacity")
-}
-
-/// What two programs must agree on: the bytes of a value where all have the same, else that they are encoded.
-pub(super) fn kind_of<T: Message>(tag: u32) -> Kind {
-    let format = T::FIXED.map_or(u64::MAX, |size| size as u64);
-    Kind { tag, format }
 }

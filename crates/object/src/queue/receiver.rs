@@ -11,7 +11,7 @@ use ginnel_sync::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::core::{Core, Patience, Stopped};
-use super::{Lease, Options, Stats, options};
+use super::{Lease, Options, Stats};
 use crate::arena::{Arena, Kind, ObjectRef};
 use crate::carry;
 use crate::error::{RecvError, RecvTimeoutError, Result, TryRecvError};
@@ -231,11 +231,11 @@ impl<T: Message> sealed::Sealed for Receiver<T> {
     type Options = Options;
 
     fn kind() -> Kind {
-        options::kind_of::<T>(tag::CHANNEL)
+        Kind::of_messages::<T>(tag::CHANNEL)
     }
 
     fn accepts(found: Kind) -> bool {
-        found == Self::kind() || found == options::kind_of::<T>(tag::QUEUE)
+        found == Self::kind() || found == Kind::of_messages::<T>(tag::QUEUE)
     }
 
     fn make(arena: &Arc<Arena>, name: Option<&str>, options: Options) -> Result<ObjectRef> {

@@ -9,8 +9,8 @@ use ginnel_layout::entry::Side;
 use ginnel_sync::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::core::{Core, Patience};
-use super::{Options, Stats, options};
+use super::core::Core;
+use super::{Options, Stats};
 use crate::arena::{Arena, Kind, ObjectRef};
 use crate::carry;
 use crate::error::{Result, SendError, SendTimeoutError, TrySendError};
@@ -52,10 +52,7 @@ impl<T: Message> Sender<T> {
     /// `Closed` when the last receiver is gone, or the queue was closed; `Failed` with `TooLarge`, `Encode`, `Forked`, `Corrupted`.
     #[inline]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        match self.core.send(&value, Patience::Until(Deadline::NEVER)) {
-            Ok(()) => Ok(()),
-            Err(why) => Err(self.core.send_error(why, value)),
-        }
+        self.core.send_waiting(value)
     }
 
     /// Sends `value` if there is room now. Never waits.
@@ -64,10 +61,7 @@ impl<T: Message> Sender<T> {
     /// `Full`, also while a living process is in the middle of the only place left; else as [`Sender::send`].
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        match self.core.send(&value, Patience::None) {
-            Ok(()) => Ok(()),
-            Err(why) => Err(self.core.try_send_error(why, value)),
-        }
+        self.core.send_now(value)
     }
 
     /// Sends `value`; waits up to `timeout`.
@@ -76,7 +70,7 @@ impl<T: Message> Sender<T> {
     /// `Timeout`; `Failed` with kind `Timeout` and the owner, where one living process was in the way; else as
     /// [`Sender::send`].
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.send_until(value, Deadline::after(timeout))
+        self.core.send_until(value, Deadline::after(timeout))
     }
 
     /// Sends `value`; waits until `deadline`.
@@ -84,14 +78,7 @@ impl<T: Message> Sender<T> {
     /// # Errors
     /// As [`Sender::send_timeout`].
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.send_until(value, Deadline::at(deadline))
-    }
-
-    fn send_until(&self, value: T, deadline: Deadline) -> Result<(), SendTimeoutError<T>> {
-        match self.core.send(&value, Patience::Until(deadline)) {
-            Ok(()) => Ok(()),
-            Err(why) => Err(self.core.send_timeout_error(why, value)),
-        }
+        self.core.send_until(value, Deadline::at(deadline))
     }
 
     /// Sends the values of `values`, from the front, and takes them out; waits while the queue is full.
@@ -160,11 +147,11 @@ impl<T: Message> sealed::Sealed for Sender<T> {
     type Options = Options;
 
     fn kind() -> Kind {
-        options::kind_of::<T>(tag::CHANNEL)
+        Kind::of_messages::<T>(tag::CHANNEL)
     }
 
     fn accepts(found: Kind) -> bool {
-        found == Self::kind() || found == options::kind_of::<T>(tag::QUEUE)
+        found == Self::kind() || found == Kind::of_messages::<T>(tag::QUEUE)
     }
 
     fn make(arena: &Arc<Arena>, name: Option<&str>, options: Options) -> Result<ObjectRef> {
