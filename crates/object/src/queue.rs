@@ -9,7 +9,6 @@ mod core;
 mod growth;
 mod lease;
 mod options;
-mod pace;
 mod receiver;
 mod sender;
 mod stats;

@@ -214,6 +214,11 @@ impl Slots {
         Self { heap: Box::leak(Box::new(heap)), mask, room, cells: shape.cells }
     }
 
+    /// Chunks come from the kernel, which is no part of the models.
+    pub(crate) fn is_chunked(&self) -> bool {
+        false
+    }
+
     pub(crate) fn control(&self) -> &RingControl {
         &self.heap.control
     }

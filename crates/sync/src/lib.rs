@@ -15,6 +15,7 @@ pub mod deadline;
 pub mod futex;
 mod machine;
 pub mod mutex;
+mod pace;
 pub mod park;
 pub mod shared_wait;
 #[cfg(not(loom))]

@@ -70,6 +70,7 @@ use crate::credit::{Credit, PPM, Terms, Wake};
 use crate::deadline::Deadline;
 use crate::futex::{self, WaitEnd};
 use crate::machine;
+use crate::pace::Pace;
 
 /// The first slice of a sleep. Never below a tick of the timer: shorter ones cost two or three times as much a
 /// sleep, because the timer is programmed anew.
@@ -163,6 +164,7 @@ pub struct Waiter {
     /// Slept without an answer and without a probe of the peer, over several waits. Short timeouts and frequent
     /// signals would otherwise keep every slice from ending, and a dead peer from being noticed.
     vain_ns: u64,
+    pace: Pace,
 }
 
 impl Default for Waiter {
@@ -181,7 +183,17 @@ impl Waiter {
     /// A waiter with other knobs. They matter for [`Mode::Adaptive`] only.
     #[must_use]
     pub fn with(mode: Mode, policy: Policy) -> Self {
-        Self { mode, policy, account: None, vain_ns: 0 }
+        Self { mode, policy, account: None, vain_ns: 0, pace: Pace::default() }
+    }
+
+    /// For a consumer that found nothing at `position` and is about to wait: runs `gather`, a bounded spin for several
+    /// messages instead of one that says whether they came. Not for those who sleep at once, not if the last wait was
+    /// many messages ago, and seldom where it was in vain lately.
+    #[inline]
+    pub fn gather(&mut self, position: u64, gather: impl FnOnce() -> bool) {
+        if self.mode != Mode::Sleep && self.pace.may_try(position) {
+            self.pace.learn(gather());
+        }
     }
 
     /// Waits until `ready` gives something.

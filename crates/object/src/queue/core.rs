@@ -11,10 +11,9 @@ use std::time::Duration;
 use ginnel_layout::ParticipantId;
 use ginnel_layout::entry::{Carrier, Side};
 use ginnel_queue::ring::{Claim, Held, Ring, RingError, Taken};
-use ginnel_sync::{Deadline, Mode, Waiter};
+use ginnel_sync::{Deadline, Waiter};
 
 use super::contents::{LONG, Message, split};
-use super::pace::Pace;
 use super::stats::Stats;
 use crate::arena::{Arena, ObjectRef};
 use crate::carry::{self, Incoming, Outgoing, PARCEL};
@@ -68,7 +67,6 @@ pub(super) struct Core {
     /// use starts afresh.
     to_send: Private<Waiter>,
     to_receive: Private<Waiter>,
-    pace: Pace,
 }
 
 impl fmt::Debug for Core {
@@ -90,22 +88,14 @@ impl Core {
         let me = object.arena().segment().me();
         let has_sides = sides::has_sides(&object);
         let waiter = || Private::new(Waiter::new(ring.shape().mode));
-        Ok(Self {
-            to_send: waiter(),
-            to_receive: waiter(),
-            object,
-            ring,
-            me,
-            has_sides,
-            pace: Pace::default(),
-        })
+        Ok(Self { to_send: waiter(), to_receive: waiter(), object, ring, me, has_sides })
     }
 
     /// The same queue through another handle of it.
     pub(super) fn over(&self, object: ObjectRef) -> Self {
         let waiter = || Private::new(Waiter::new(self.ring.shape().mode));
         let Self { ring, me, has_sides, .. } = *self;
-        Self { object, ring, me, has_sides, to_send: waiter(), to_receive: waiter(), pace: Pace::default() }
+        Self { object, ring, me, has_sides, to_send: waiter(), to_receive: waiter() }
     }
 
     pub(super) fn object(&self) -> &ObjectRef {
@@ -286,9 +276,6 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn wait_take(&self, deadline: Deadline) -> Result<Taken<'_>, RingError> {
-        if self.ring.shape().mode != Mode::Sleep && self.pace.may_try() {
-            self.pace.learn(self.ring.let_messages_gather());
-        }
         self.past_holes(deadline, || {
             with_waiter(&self.to_receive, |waiter| {
                 self.in_steps(Side::Sender, deadline, |step| {

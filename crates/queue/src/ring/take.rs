@@ -103,6 +103,30 @@ impl Ring {
         self.hand_out(got)
     }
 
+    /// [`Ring::try_take`] for one who looks again and again while nothing comes. It asks by the CAS itself: a look
+    /// before it would fetch the slot's line twice, once to read it and once to write it.
+    #[inline(always)]
+    pub(super) fn take_watching(&self, me: ParticipantId) -> Result<Taken<'_>, RingError> {
+        let control = self.slots.control();
+        let position = self.head_hint();
+        if self.slots.is_chunked() || control.head.redeliver.load(Relaxed) & 1 != 0 {
+            return self.hand_out(self.take_slowly(me)?);
+        }
+        let (new, mine) = (SlotWord::full(position, SlotWord::NORMAL), SlotWord::reading(position, me));
+        let word = &self.slots.slot(position).word;
+        let claimed = word.compare_exchange(new.0, mine.0, AcqRel, Relaxed); // E1, E2, E5
+        match claimed {
+            Ok(_) => {
+                Self::move_hint(&control.head.hint, after(position, 1));
+                self.hand_out(Got { position, word: new.0, cell: IN_SLOT })
+            }
+            Err(seen) if seen == SlotWord::free(position).0 && self.gate() & gate::NO_INPUT == 0 => {
+                Err(RingError::WouldBlock)
+            }
+            Err(_) => self.hand_out(self.take_slowly(me)?),
+        }
+    }
+
     #[inline(never)]
     fn take_slowly(&self, me: ParticipantId) -> Result<Got, RingError> {
         if let Some(put_back) = self.put_back_bit() {

@@ -22,11 +22,14 @@ use super::{Claim, Ring, RingError, Taken};
 /// reply which waits for this very message is only delayed by them; never part of what is armed for a wake.
 const PATIENT_LOOKS: u32 = if cfg!(loom) { 1 } else { 8 };
 
+/// The same for a consumer that waits for several messages.
+const GATHER_LOOKS: u32 = if cfg!(loom) { 1 } else { 64 };
+
 /// Turns of the spin loop between two of these looks.
 const TURNS_A_LOOK: u32 = if cfg!(loom) { 1 } else { 8 };
 
 /// Messages that make it worth having waited for them.
-const SEVERAL: u64 = 64;
+const SEVERAL: u64 = 128;
 
 /// Probes in a row after which an owner proven dead, whom no recovery takes out of the word, is called corruption.
 const UNSWEPT_MAX: u32 = 3;
@@ -97,7 +100,7 @@ impl Ring {
         self.wait(Side::Producers, me, waiter, deadline, liveness, || self.try_claim(me))
     }
 
-    /// [`Ring::try_take`], waiting until `deadline` for a message. `waiter` is the caller's own for this direction.
+    /// [`Ring::try_take`], for who found nothing with it: waits until `deadline` for a message. `waiter` is the caller's own for this direction.
     ///
     /// # Errors
     /// `TimedOut` with who was in the way, `Interrupted`, `Closed`, `Corrupted`.
@@ -109,14 +112,11 @@ impl Ring {
         deadline: Deadline,
         liveness: &impl Liveness,
     ) -> Result<Taken<'_>, RingError> {
-        match self.try_take(me) {
-            Err(RingError::WouldBlock | RingError::Busy(_)) => {}
-            other => return other,
-        }
-        self.wait(Side::Consumers, me, waiter, deadline, liveness, || self.try_take(me))
+        waiter.gather(self.head_hint(), || self.let_messages_gather());
+        self.wait(Side::Consumers, me, waiter, deadline, liveness, || self.take_watching(me))
     }
 
-    /// [`Ring::try_lease`], waiting until `deadline` for a message and a cell for it.
+    /// [`Ring::try_lease`], for who got nothing with it: waits until `deadline` for a message and a cell for it.
     ///
     /// # Errors
     /// `TimedOut` with who was in the way, `Interrupted`, `Closed`, `Corrupted`.
@@ -127,6 +127,7 @@ impl Ring {
         deadline: Deadline,
         liveness: &impl Liveness,
     ) -> Result<Held, RingError> {
+        waiter.gather(self.head_hint(), || self.let_messages_gather());
         loop {
             // A wait that ends for want of a cell passes its wake on: another consumer may need none.
             match self.wait(Side::Consumers, me, waiter, deadline, liveness, || self.try_lease(me)) {
@@ -304,13 +305,13 @@ impl Ring {
         }
     }
 
-    /// For a consumer that has caught up with a stream: spins a moment, some microseconds at most, for several messages
-    /// instead of one. Else it and the producer take the same line away from each other with each message. Did they
-    /// come?
-    pub fn let_messages_gather(&self) -> bool {
-        let several = (self.slots.capacity() / 8).clamp(1, SEVERAL);
+    /// For a consumer that has caught up with a stream: spins a moment, 13 microseconds at most, for several messages
+    /// instead of one. Else it and the producer take the same line away from each other with each message. Did a good
+    /// part of them come?
+    fn let_messages_gather(&self) -> bool {
+        let several = (self.slots.capacity() / 4).clamp(8, SEVERAL);
         let target = after(self.head_hint(), several);
-        for _ in 0..8 * PATIENT_LOOKS {
+        for _ in 0..GATHER_LOOKS {
             for _ in 0..TURNS_A_LOOK {
                 spin_loop();
             }
@@ -318,7 +319,8 @@ impl Ring {
                 return true;
             }
         }
-        false
+        let some = after(self.head_hint(), several / 8);
+        self.look(some).is_new(some)
     }
 
     /// Pays the wake that a claim of a word with W owes.
