@@ -3,8 +3,8 @@
 /// Messages since the last occasion, at most, with which a consumer counts as one that has caught up again and again.
 const CLOSE: u64 = 32;
 
-/// Most tries left out: a round trip then pays for a thousandth of one.
-const LEFT_OUT_MAX: u32 = 1024;
+/// Most tries left out: a round trip then pays for an eighth of a thousandth of one.
+const LEFT_OUT_MAX: u32 = 8192;
 
 /// What was learned. As long as a try brings several, the next one is made at once; after each that brings none, only
 /// after twice as many occasions.
