@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`atomic`] (the one door to atomics), [`mod@line`], [`participant`] (who owns a word, and
 //! [`Liveness`]), [`header`] (the front page of a segment), [`entry`] (its objects), [`record`] and [`lane`]
-//! (a queue), [`wait`] (the line a sleeper waits on).
+//! (a queue), [`wait`] (the line a sleeper waits on), [`lock`] and [`signal`] (what is made of such lines).
 #![cfg_attr(not(loom), no_std)]
 
 pub mod atomic;
@@ -17,10 +17,12 @@ pub mod entry;
 pub mod header;
 pub mod lane;
 pub mod line;
+pub mod lock;
 pub mod mpsc;
 pub mod participant;
 pub mod record;
 pub mod ring;
+pub mod signal;
 pub mod wait;
 
 pub use line::Line;
@@ -29,4 +31,4 @@ pub use participant::{Liveness, ParticipantId};
 /// Version of everything in this crate. Segments of another version are refused at attach.
 ///
 /// Rises with every change of an offset, a size or the meaning of a word.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;

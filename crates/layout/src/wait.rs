@@ -1,8 +1,11 @@
 //! The line a sleeper waits on.
 //!
 //! ```text
-//! byte 0    4     8      16   20    24    32 .. 128
-//!      seq  flag  stamp  cpu  role  mark  reserved, zero
+//! byte 0    4     8      16   20    24    32     72 .. 128
+//!      seq  flag  stamp  cpu  role  mark  bells  reserved, zero
+//!
+//! bells: byte 0         32
+//!             armed[4]  key {FIFO:1 | segment:31 | line:32}
 //! ```
 //!
 //! | field | written by | read by | after a crash |
@@ -11,6 +14,8 @@
 //! | flag | sleeper 1, waker 0 | wakers after each commit | 1 for nobody: one futile wake |
 //! | stamp, cpu | wakers that are about to wake | the woken | hints; never trusted beyond what the sleeper saw itself |
 //! | mark | the sleeper, before it arms | wakers that see the flag | stale: one wake too early or too late, a slice at most |
+//! | armed | a poller its participant's bit; who rings clears it, and recovery the dead one's | wakers that found the flag | bit of d: one futile byte, or cleared |
+//! | key | any poller, always the same value, before its bit | who rings | as it is |
 //! | role | the side that sleeps here (lane), recovery | the other side, at each commit | HELD(d) becomes DEAD |
 //!
 //! `role` stands here because the other side reads this line at each commit anyway, so learning that the
@@ -19,6 +24,18 @@
 use crate::atomic::{AtomicU32, AtomicU64};
 #[cfg(not(loom))]
 use crate::line::LINE;
+
+/// Who wants a byte when this place wakes: the pollers, who cannot sleep on a word.
+///
+/// Nobody reads this on a fast path. Only a waker that found a sleeper looks here.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Bells {
+    /// One bit a participant: it wants one byte.
+    pub armed: [AtomicU64; 4],
+    /// `{FIFO:1 | segment:31 | line:32}`, which says where the byte goes. 0: nobody ever polled here.
+    pub key: AtomicU64,
+}
 
 /// One direction of waiting: sleepers of one kind.
 #[repr(C, align(128))]
@@ -36,8 +53,10 @@ pub struct WaitLine {
     pub role: AtomicU32,
     /// From where on a wake is worth its price, see the user of the line (lane: a [`crate::lane::Cursor`]).
     pub mark: AtomicU64,
+    /// Who wants a byte at a wake.
+    pub bells: Bells,
     #[cfg(not(loom))]
-    reserved: [AtomicU64; 12],
+    reserved: [AtomicU64; 7],
 }
 
 #[cfg(not(loom))]
@@ -48,4 +67,8 @@ const _: () = {
     assert!(offset_of!(WaitLine, stamp) == 8);
     assert!(offset_of!(WaitLine, role) == 20);
     assert!(offset_of!(WaitLine, mark) == 24);
+    assert!(offset_of!(WaitLine, bells) == 32);
+    assert!(offset_of!(WaitLine, reserved) == 72);
+    assert!(size_of::<Bells>() == 40);
+    assert!(offset_of!(Bells, key) == 32);
 };

@@ -71,7 +71,7 @@ use ginnel_layout::{Liveness, ParticipantId};
 use ginnel_sync::{Deadline, Mode, Waiter};
 
 pub use attach::View;
-pub use reader::{Message, Reader};
+pub use reader::{Message, Reader, ReaderPort};
 
 use memory::Memory;
 

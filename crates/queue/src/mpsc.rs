@@ -72,7 +72,7 @@ use ginnel_layout::line::PAGE;
 use ginnel_layout::mpsc::{Census, LANES_MAX, MpscControl, rings_at};
 use ginnel_sync::park;
 
-pub use receiver::Receiver;
+pub use receiver::{Receiver, ReceiverPort};
 
 use crate::Mirrored;
 use crate::lane::{self, Lane, LaneError, Producer};

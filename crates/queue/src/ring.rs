@@ -102,6 +102,7 @@ pub use grow::Memory;
 pub use lease::Held;
 pub use recover::{Lost, Stats};
 pub use take::Taken;
+pub use waiting::{RingPort, Side};
 
 use crate::slots::Slots;
 

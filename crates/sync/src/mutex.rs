@@ -52,6 +52,11 @@
 //! lock-free. `lock` blocks; a dead holder is noticed at the end of a slice of 20 ms at the latest, a stopped one
 //! is waited for until the deadline. No fairness: a running locker may overtake a woken one. Source: the
 //! three-state futex mutex, with an owner in the word; recovery is our own, modelled in testkit.
+//!
+//! Here are the forms that know nothing but the word. What users hold lies on a line of its own, with room for those
+//! who poll and for those who look on: `mutex/words.rs`.
+
+mod words;
 
 use std::cell::Cell;
 use std::fmt;
@@ -64,6 +69,11 @@ use ginnel_layout::participant::{OWNER_BITS, ParticipantId};
 use crate::deadline::Deadline;
 use crate::futex;
 use crate::park::{Arm, Stop, Waiter};
+
+pub use words::{
+    arm, is_held_by, lock_in, pass, recover_in, release_unowned, take_free, try_lock_armed, try_lock_in,
+    unlock_in, unlock_whole, wait_in,
+};
 
 const WAITED_FOR: u32 = 1 << 31;
 const DIRTY: u32 = 1 << 30;
@@ -115,11 +125,12 @@ impl Holder {
     }
 
     #[inline(always)]
-    const fn bits(self) -> u32 {
+    pub(crate) const fn bits(self) -> u32 {
         ((self.participant.bits() as u32) << PARTICIPANT_SHIFT) | self.thread as u32
     }
 
-    const fn from_bits(word: u32) -> Option<Self> {
+    /// Who is named by the owner bits of a word; its other bits are not looked at.
+    pub(crate) const fn from_bits(word: u32) -> Option<Self> {
         match ParticipantId::from_bits(((word & PARTICIPANT) >> PARTICIPANT_SHIFT) as u64) {
             Some(participant) => Some(Self { participant, thread: word as u16 }),
             None => None,
@@ -194,7 +205,7 @@ pub fn lock(
     // E1
     match word.compare_exchange(0, me.bits(), Acquire, Relaxed) {
         Ok(_) => Ok(Locked { told: false }),
-        Err(_) => lock_contended(word, me, waiter, deadline, liveness),
+        Err(_) => lock_contended(word, me, waiter, deadline, liveness, &|_| ()),
     }
 }
 
@@ -233,15 +244,20 @@ pub fn owner(word: &AtomicU32) -> Option<Holder> {
 /// The caller has proof of the death and is the only one to recover `dead` now. Idempotent, and repeated by the
 /// next recoverer if this one dies.
 pub fn recover(word: &AtomicU32, dead: ParticipantId) {
+    free_word_of(word, dead, |_| DIRTY);
+    wake_one(word);
+}
+
+/// Takes the lock away from `dead`. `mark` says from the word as it is whether the next holder is to be told.
+fn free_word_of(word: &AtomicU32, dead: ParticipantId, mark: impl Fn(u32) -> u32) {
     let mut seen = word.load(Relaxed);
     while Holder::from_bits(seen).is_some_and(|holder| holder.participant == dead) {
         // E1. A CAS, because sleepers set W in the word of a dead holder too.
-        match word.compare_exchange(seen, DIRTY | WAITED_FOR, Release, Relaxed) {
+        match word.compare_exchange(seen, mark(seen) | WAITED_FOR, Release, Relaxed) {
             Ok(_) => break,
             Err(now) => seen = now,
         }
     }
-    wake_one(word);
 }
 
 #[cold]
@@ -250,6 +266,7 @@ fn wake_one(word: &AtomicU32) {
     futex::wake(word, 1);
 }
 
+/// The whole of a lock that was not free. `armed` hears the word each time this thread is about to sleep on it.
 #[cold]
 #[inline(never)]
 fn lock_contended(
@@ -258,6 +275,7 @@ fn lock_contended(
     waiter: &mut Waiter,
     deadline: Deadline,
     liveness: &dyn Liveness,
+    armed: &dyn Fn(u32),
 ) -> Result<Locked, LockError> {
     if is_mine(word.load(Relaxed), me) {
         return Err(LockError::Deadlock);
@@ -274,7 +292,14 @@ fn lock_contended(
         let gone = probe_owner(word, me, liveness);
         unswept.set(if gone { unswept.get() + 1 } else { 0 });
     };
-    match waiter.wait_word(word, deadline, ready, || arm(word), probe) {
+    let arm = || {
+        let arm = announce(word);
+        if let Arm::Sleep(seen) = arm {
+            armed(seen);
+        }
+        arm
+    };
+    match waiter.wait_word(word, deadline, ready, arm, probe) {
         Ok(taken) => taken,
         Err(stop) => leave(word, me, slept.get(), stop),
     }
@@ -301,7 +326,7 @@ fn take(word: &AtomicU32, me: Holder, slept: bool) -> Option<Result<Locked, Lock
 }
 
 /// Puts W into the word of somebody else's lock. Again: it became free, or changed.
-fn arm(word: &AtomicU32) -> Arm {
+fn announce(word: &AtomicU32) -> Arm {
     let seen = word.load(Relaxed);
     if seen & OWNER == 0 {
         return Arm::Again;
@@ -328,7 +353,7 @@ fn leave(word: &AtomicU32, me: Holder, slept: bool, stop: Stop) -> Result<Locked
             return taken;
         }
         let seen = word.load(Relaxed);
-        if !slept || arm(word) != Arm::Again {
+        if !slept || announce(word) != Arm::Again {
             return Err(match stop {
                 Stop::TimedOut => {
                     LockError::TimedOut { owner: Holder::from_bits(seen).map(|h| h.participant) }

@@ -63,8 +63,9 @@ use std::time::Duration;
 
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use ginnel_layout::atomic::{AtomicU32, fence, spin_loop};
-use ginnel_layout::wait::WaitLine;
+use ginnel_layout::wait::{Bells, WaitLine};
 
+use crate::bell;
 use crate::clock;
 use crate::credit::{Credit, PPM, Terms, Wake};
 use crate::deadline::Deadline;
@@ -78,7 +79,7 @@ pub const SLICE_FIRST: Duration = Duration::from_millis(20);
 /// The longest slice where the one we wait for is known to be at work (a lock).
 const SLICE_OWNED: Duration = Duration::from_millis(20);
 /// The longest slice on a line.
-const SLICE_LONGEST: Duration = Duration::from_millis(50);
+pub(crate) const SLICE_LONGEST: Duration = Duration::from_millis(50);
 
 /// The longest sleep of one whom nobody is bound to wake.
 const NAP: Duration = Duration::from_millis(1);
@@ -520,7 +521,7 @@ impl Slices {
 }
 
 /// Time stands still in a model, so there a nap ends at once, after the others had a turn.
-fn nap_end() -> Deadline {
+pub(crate) fn nap_end() -> Deadline {
     if cfg!(loom) {
         spin_loop();
         Deadline::at_ns(0)
@@ -608,8 +609,26 @@ fn leave_hints(_: &WaitLine) {}
 #[inline(never)]
 pub fn wake_one(line: &WaitLine) {
     leave_hints(line);
-    line.seq.fetch_add(1, Release); // E2
-    futex::wake(&line.seq, 1);
+    let old = line.seq.fetch_add(1, Release); // E2
+    to_one(&line.seq, &line.bells, u64::from(old));
+}
+
+/// Hands a wake on to another waiter of `line`, for one who has slept and does not need it. The sequence stays as it
+/// is: whoever arms at this moment has looked, or will look, at what the line is about. Always a system call.
+#[cold]
+#[inline(never)]
+pub fn hand_on(line: &WaitLine) {
+    to_one(&line.seq, &line.bells, u64::from(line.seq.load(Relaxed)));
+}
+
+/// One wake for one waiter: a sleeper of `word` at even turns, one who polls at odd ones, and the other kind where
+/// there is none of the one. Without turns, sleepers that always come back would starve those who poll. True: there
+/// was one.
+pub(crate) fn to_one(word: &AtomicU32, bells: &Bells, turn: u64) -> bool {
+    let pollers_first = !turn.is_multiple_of(2);
+    (pollers_first && bell::ring_one(bells))
+        || futex::wake(word, 1) == 1
+        || (!pollers_first && bell::ring_one(bells))
 }
 
 /// Wakes whoever sleeps on `line`, announced or not. For recovery (a waker may have died between clearing the
@@ -618,4 +637,5 @@ pub fn wake_all(line: &WaitLine) {
     leave_hints(line);
     line.seq.fetch_add(1, Release); // E2
     futex::wake(&line.seq, u32::MAX);
+    bell::ring_all(&line.bells);
 }

@@ -74,8 +74,9 @@ pub fn wait_shared<T>(
     outcome
 }
 
-/// Announces a sleeper. The attempt that follows is the look that the handshake needs.
-fn arm(line: &WaitLine) -> Arm {
+/// Announces a sleeper. The attempt that follows is the look that the handshake needs. For those who wait for several
+/// things at a time; whoever has slept then calls [`pass`].
+pub fn arm(line: &WaitLine) -> Arm {
     let seq = line.seq.load(Acquire); // E1
     line.flag.store(1, Relaxed);
     fence(SeqCst); // E2

@@ -3,6 +3,8 @@
 //! Invariants I1-I4 and edges E1-E4 are those of [`super`]. A reader has a place of its own and a buffer of its own;
 //! nothing in shared memory says that it exists.
 
+mod ready;
+
 use core::fmt;
 
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, SeqCst};
@@ -12,6 +14,8 @@ use ginnel_layout::{Liveness, ParticipantId};
 use ginnel_sync::{Deadline, Waiter};
 
 use super::{Broadcast, BroadcastError, Shape};
+
+pub use ready::ReaderPort;
 
 /// Receives what is sent while it exists. `Send`; each reader gets every message.
 ///

@@ -3,6 +3,8 @@
 //! The head in memory moves only when a message is released, so whoever comes after a dead consumer stands
 //! exactly where that one stood. Invariants I1-I4 and edges E1-E4 are those of [`super`].
 
+pub(crate) mod ready;
+
 use core::fmt;
 
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release};

@@ -3,6 +3,8 @@
 //! Its private copy of the place is exact; its count of free bytes is what it knew at the last look at the
 //! consumer's head, and can only be too small. Invariants I1-I4 and edges E1-E4 are those of [`super`].
 
+mod ready;
+
 use core::fmt;
 
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -14,6 +16,8 @@ use ginnel_sync::Deadline;
 use ginnel_sync::park::{self, Mode, Stop, Waiter};
 
 use super::{Lane, LaneError, Place, Shape};
+
+pub use ready::ProducerPort;
 
 /// Looks of a producer that has found the lane full and waits a moment for an eighth of the ring instead of for one
 /// message's room: while the consumer works it off, both stay out of each other's lines. Bounded, about a

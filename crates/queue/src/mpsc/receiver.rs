@@ -3,6 +3,8 @@
 //! Each lane is read as its own consumer would; only the role and the wait are common.
 //! Invariants I1-I4 and edges E3-E6 are those of [`super`].
 
+mod ready;
+
 use core::fmt;
 
 use ginnel_layout::atomic::Ordering::{Acquire, SeqCst};
@@ -17,6 +19,8 @@ use super::{BATCH, Mpsc, Shape};
 #[cfg(not(loom))]
 use crate::lane::Loan;
 use crate::lane::{Lane, LaneError, Reader};
+
+pub use ready::ReceiverPort;
 
 /// The receiving end. One at a time; `Send`, not `Sync`.
 pub struct Receiver {

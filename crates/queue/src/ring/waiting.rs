@@ -2,6 +2,8 @@
 //!
 //! Invariants I1-I7 and edges E1-E9 are those of [`super`].
 
+mod ready;
+
 use core::cell::Cell;
 
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, SeqCst};
@@ -10,7 +12,6 @@ use ginnel_layout::ring::{after, gate};
 use ginnel_layout::wait::WaitLine;
 use ginnel_layout::{Liveness, ParticipantId};
 use ginnel_sync::Deadline;
-use ginnel_sync::futex;
 use ginnel_sync::park::{self, Arm, Mode, Stop, Waiter};
 
 use super::lease::Held;
@@ -37,10 +38,14 @@ const UNSWEPT_MAX: u32 = 3;
 /// Attempts to leave a mark for the others before one of them is woken instead, which is never wrong.
 const PASS_TRIES: u32 = 8;
 
+pub use ready::RingPort;
+
 /// Which way one waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub enum Side {
+    /// For room.
     Producers,
+    /// For a message.
     Consumers,
 }
 
@@ -269,7 +274,7 @@ impl Ring {
                 Mark::Open | Mark::NoWord | Mark::Taken => break,
             }
         }
-        futex::wake(&self.line(side).seq, 1);
+        park::hand_on(self.line(side));
     }
 
     fn mark_next(&self, side: Side) -> Mark {
