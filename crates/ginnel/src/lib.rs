@@ -98,7 +98,44 @@ pub mod blocks {
     pub use ginnel_object::shared::{Init, Shared};
 }
 
-/// Locks between processes.
+/// Locks between processes, and signals.
 pub mod sync {
+    pub use ginnel_object::info::SyncInfo;
     pub use ginnel_object::mutex::{Init, Mutex, MutexGuard};
+
+    // Locks, each as soon as it exists.
+    pub use ginnel_object::lock::{Lock, LockGuard, RLock, RLockGuard};
+    pub use ginnel_object::rwlock::{ReadGuard, RwLock, WriteGuard};
+    pub use ginnel_object::condvar::{Condvar, Guard, WaitTimeoutResult};
+
+    // Signals, each as soon as it exists.
+    pub use ginnel_object::barrier::{Barrier, OnDeath, Options};
+    pub use ginnel_object::event::{Event, Reset};
+    pub use ginnel_object::once::{Once, OnceState, OnceValue, SetError};
+    pub use ginnel_object::permits::{Permit, PermitPool, Permits};
+    pub use ginnel_object::semaphore::{Count, Semaphore};
+}
+
+/// Waiting for any of several objects, descriptors and processes.
+pub mod select {
+    pub use ginnel_object::ready::Registration;
+    pub use ginnel_object::select::{Exit, Select, Waitable, WaitableSend, wait_any};
+}
+
+/// Handles as futures, on tokio's reactor.
+#[cfg(feature = "tokio")]
+pub mod tokio {
+    pub use ginnel_object::aio::tokio::{Async, Slot};
+}
+
+/// Handles as futures, on the reactor of smol and async-std.
+#[cfg(feature = "async-io")]
+pub mod smol {
+    pub use ginnel_object::aio::smol::{Async, Slot};
+}
+
+/// For programs that come from the crates `raw_sync` and `shared_memory`.
+#[cfg(feature = "compat")]
+pub mod compat {
+    pub use ginnel_object::compat::{Event, Shmem};
 }

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ginnel_layout::ParticipantId;
@@ -21,9 +21,11 @@ use ginnel_segment::{ForkMark, RunState, Segment};
 use ginnel_sync::mutex::{self, Holder, LockError};
 use ginnel_sync::{Deadline, Mode, Waiter};
 
+use crate::detect::Waits;
 use crate::error::{Error, ErrorKind, Owner, OwnerState, Result};
 use crate::life;
 use crate::message::Message;
+use crate::ready::Ears;
 use crate::sides;
 
 /// How long the making and finding of names waits for a living process that is in the middle of it.
@@ -33,6 +35,8 @@ const NAMES_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Arena {
     segment: Segment,
     handles: Mutex<HashMap<u32, Holds>>,
+    ears: Ears,
+    waits: OnceLock<Waits>,
 }
 
 /// How many handles of one object this process has.
@@ -103,11 +107,28 @@ pub(crate) const fn format_of(size: usize, align: usize) -> u64 {
 
 impl Arena {
     pub(crate) fn new(segment: Segment) -> Arc<Self> {
-        Arc::new(Self { segment, handles: Mutex::new(HashMap::new()) })
+        Arc::new(Self {
+            segment,
+            handles: Mutex::new(HashMap::new()),
+            ears: Ears::default(),
+            waits: OnceLock::new(),
+        })
     }
 
     pub(crate) fn segment(&self) -> &Segment {
         &self.segment
+    }
+
+    /// Where this process listens for those who poll.
+    #[allow(dead_code, reason = "for what polls and what detects")]
+    pub(crate) fn ears(&self) -> &Ears {
+        &self.ears
+    }
+
+    /// The table of waits, once this process has switched the detector on.
+    #[allow(dead_code, reason = "for what polls and what detects")]
+    pub(crate) fn waits(&self) -> &OnceLock<Waits> {
+        &self.waits
     }
 
     fn handles(&self) -> MutexGuard<'_, HashMap<u32, Holds>> {

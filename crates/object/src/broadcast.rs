@@ -37,6 +37,7 @@
 //! `ginnel-queue`, module `broadcast`.
 
 mod options;
+mod ready;
 mod receiver;
 mod sender;
 

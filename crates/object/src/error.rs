@@ -41,8 +41,10 @@ pub enum ErrorKind {
     OwnerDied,
     /// The other end's process died.
     PeerDied,
-    /// This thread holds the lock already.
+    /// Waiting would never end: this thread holds the lock already, or a cycle of processes waits for one another.
     Deadlock,
+    /// The barrier was broken: a party died, timed out or aborted.
+    Broken,
     /// No room: limit of the manager, table, tmpfs or memory. Never SIGBUS.
     Full,
     /// It can never fit.
@@ -208,6 +210,30 @@ impl Error {
     #[must_use]
     pub fn is_taken(&self) -> bool {
         self.kind() == ErrorKind::Taken
+    }
+
+    /// Was the barrier broken?
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.kind() == ErrorKind::Broken
+    }
+
+    /// Would the wait never have ended?
+    #[must_use]
+    pub fn is_deadlock(&self) -> bool {
+        self.kind() == ErrorKind::Deadlock
+    }
+
+    /// Did the handle cross a bare `fork()`?
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.kind() == ErrorKind::Forked
+    }
+
+    /// Did shared memory hold what no correct peer writes?
+    #[must_use]
+    pub fn is_corrupted(&self) -> bool {
+        self.kind() == ErrorKind::Corrupted
     }
 }
 

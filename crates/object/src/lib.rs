@@ -7,14 +7,29 @@
 //! [`transit`] (handles on their way to another process), then what carries them: `arena` (handles of this process), `life` (when an object is freed: the proof), `sweep`
 //! (what a death means for each kind), `words` (pages as words).
 
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub mod aio;
+pub mod barrier;
 pub mod blocks;
 pub mod broadcast;
+#[cfg(feature = "compat")]
+pub mod compat;
+pub mod condvar;
 pub mod error;
+pub mod event;
+pub mod info;
+pub mod lock;
 pub mod manager;
 pub mod message;
 pub mod mpsc;
 pub mod mutex;
+pub mod once;
+pub mod permits;
 pub mod queue;
+pub mod ready;
+pub mod rwlock;
+pub mod select;
+pub mod semaphore;
 pub mod shared;
 pub mod spsc;
 pub mod transit;
@@ -22,6 +37,8 @@ pub mod transit;
 mod arena;
 mod carrier;
 mod carry;
+mod detect;
+mod handle;
 mod life;
 mod sides;
 mod sweep;

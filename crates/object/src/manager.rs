@@ -17,7 +17,9 @@ use ginnel_layout::{ParticipantId, participant};
 use ginnel_segment::{Collected, Place, Segment, default_limit, fd_passing};
 
 use crate::arena::{self, Arena, Kind, ObjectRef, check_name};
+use crate::detect;
 use crate::error::{Error, ErrorKind, Owner, Result};
+use crate::info::{self, SyncInfo};
 use crate::life;
 use crate::queue::Stats;
 use crate::sweep::{Objects, tag, tag_name};
@@ -335,6 +337,16 @@ impl Manager {
         Ok(self.arena.segment().recover_dead() as usize)
     }
 
+    /// Lets this process notice when it waits for a lock in a cycle of processes that wait for one another: the wait
+    /// then fails with `Deadlock`. It sees only processes that have called this, too. A lock that is free costs nothing
+    /// more.
+    ///
+    /// # Errors
+    /// `Full`, `Forked`, `Timeout` when another process sits on the names.
+    pub fn detect_deadlocks(&self) -> Result<()> {
+        detect::enable(&self.arena)
+    }
+
     /// Who is attached, and what is in it. For people and tools.
     #[must_use]
     pub fn inspect(&self) -> Inspection {
@@ -359,6 +371,7 @@ impl Manager {
                     }
                     _ => None,
                 },
+                sync: info::of(segment, entry, &self.arena),
             })
             .collect();
         let recoveries = segment.control().recoveries.load(Relaxed);
@@ -420,6 +433,8 @@ pub struct ObjectInfo {
     pub holders: u32,
     /// Its counters, if it is a queue.
     pub queue: Option<Stats>,
+    /// Who holds it and who waits for it, if it is a lock.
+    pub sync: Option<SyncInfo>,
 }
 
 impl From<ginnel_segment::Forked> for Error {

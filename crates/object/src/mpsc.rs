@@ -31,6 +31,7 @@
 //! The protocol and its crash table: crate `ginnel-queue`, module `mpsc`.
 
 mod options;
+mod ready;
 mod receiver;
 mod sender;
 

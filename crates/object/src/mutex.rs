@@ -1,7 +1,7 @@
 //! Data that only one may touch; a holder's death is reported, never a hang.
 //!
 //! ```text
-//! byte 0     word      sync::mutex: who holds it, whether somebody waits, whether the data need repair
+//! byte 0     LockWords sync::mutex: who holds it, who waits, who died with it, whether the data need repair
 //! byte 128   data      T, in the bytes that it has
 //! ```
 //! Invariants
@@ -16,30 +16,40 @@
 //! | before it holds | nothing, or one spare wake | gets it |
 //! | while it holds | the word names it | after recovery: `OwnerDied`, until `lock_or_repair` |
 //! | in `lock_or_repair`, before the closure is done | the same | the same |
-//! | after the release, before its wake | free, sleepers asleep | recovery wakes one, else a slice |
+//! | after the release, before its wake | free, sleepers asleep | recovery wakes one and rings all, else a slice |
 #![allow(unsafe_code, reason = "guards lend the data they protect")]
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex as Private};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ginnel_layout::ParticipantId;
-use ginnel_layout::atomic::AtomicU32;
+use ginnel_layout::entry::Entry;
 use ginnel_layout::line::PAGE;
+use ginnel_layout::lock::LockWords;
+use ginnel_segment::Segment;
+use ginnel_sync::Deadline;
 use ginnel_sync::mutex::{self, Holder, LockError, Locked};
-use ginnel_sync::{Deadline, Mode, Waiter};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::arena::{Arena, Kind, ObjectRef, format_of};
 use crate::carry;
 use crate::error::{Error, ErrorKind, Owner, Result};
+use crate::handle::Handle;
+use crate::info::{self, SyncInfo};
+use crate::lock;
 use crate::manager::{Manager, sealed};
 use crate::message::Plain;
 use crate::sweep::tag;
-use crate::words::{self, MUTEX_DATA_AT, MutexWords};
+use crate::words::{self, MUTEX_DATA_AT};
+
+/// What the death of `dead` means for a mutex.
+pub(crate) fn recover(segment: &Segment, entry: &Entry, dead: ParticipantId) {
+    lock::recover(segment, entry, dead);
+}
 
 /// Data of type `T` in shared memory, which one thread of one process may touch at a time.
 ///
@@ -57,12 +67,8 @@ use crate::words::{self, MUTEX_DATA_AT, MutexWords};
 /// # Ok::<(), ginnel_object::Error>(())
 /// ```
 pub struct Mutex<T> {
-    object: ObjectRef,
-    me: ParticipantId,
-    words: NonNull<MutexWords>,
+    handle: Handle<LockWords>,
     data: NonNull<T>,
-    /// What this handle has learned about waiting. Only a hint: a thread that finds it in use starts afresh.
-    waiter: Private<Waiter>,
 }
 
 // SAFETY: I1: the word admits one thread at a time, whoever's handle it uses.
@@ -72,14 +78,13 @@ unsafe impl<T: Plain> Sync for Mutex<T> {}
 
 impl<T> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mutex").field("object", &self.object).finish_non_exhaustive()
+        f.debug_struct("Mutex").field("object", &self.handle).finish_non_exhaustive()
     }
 }
 
 impl<T> Clone for Mutex<T> {
     fn clone(&self) -> Self {
-        let waiter = Private::new(Waiter::new(Mode::Adaptive));
-        Self { object: self.object.clone(), me: self.me, words: self.words, data: self.data, waiter }
+        Self { handle: self.handle.clone(), data: self.data }
     }
 }
 
@@ -118,13 +123,7 @@ impl<T: Plain> Mutex<T> {
     /// As [`Mutex::lock`], but for `Deadlock`: to a thread that holds it, it is taken.
     #[inline]
     pub fn try_lock(&self) -> Result<Option<MutexGuard<'_, T>>> {
-        self.object.check_fork_fast()?;
-        let me = self.holder();
-        match mutex::try_lock(self.word(), me) {
-            Ok(Some(locked)) => self.guard(locked).whole().map(Some),
-            Ok(None) => Ok(None),
-            Err(why) => Err(self.explain(why)),
-        }
+        self.try_with(mutex::try_lock_in)
     }
 
     /// Locks it; waits up to `timeout`.
@@ -160,72 +159,80 @@ impl<T: Plain> Mutex<T> {
     /// Who holds it now.
     #[must_use]
     pub fn owner(&self) -> Option<Owner> {
-        let holder = mutex::owner(self.word())?;
-        self.object.arena().describe(holder.participant())
+        lock::owner(&self.handle, self.handle.words())
+    }
+
+    /// Who holds it and who waits, at about this moment. For people and tools.
+    #[must_use]
+    pub fn info(&self) -> SyncInfo {
+        info::of_lock(self.handle.words(), self.handle.arena())
     }
 
     #[inline(always)]
-    fn holder(&self) -> Holder {
-        Holder::current(self.me)
-    }
-
-    #[inline(always)]
-    fn word(&self) -> &AtomicU32 {
-        // SAFETY: I3; all atomics, so it may be shared with any process.
-        unsafe { &self.words.as_ref().word }
-    }
-
-    #[inline]
     fn lock_until(&self, deadline: Deadline) -> Result<MutexGuard<'_, T>> {
-        self.object.check_fork_fast()?;
-        let word = self.word();
-        let me = self.holder();
-        if let Ok(Some(locked)) = mutex::try_lock(word, me) {
-            return Ok(self.guard(locked));
+        self.handle.check_fork()?;
+        let (words, me) = (self.handle.words(), self.handle.holder());
+        match mutex::take_free(words, me) {
+            Some(locked) => Ok(MutexGuard::new(self, words, locked)),
+            None => self.lock_slowly(deadline, me),
         }
-        self.lock_slowly(deadline, me)
     }
 
     #[cold]
     #[inline(never)]
     fn lock_slowly(&self, deadline: Deadline, me: Holder) -> Result<MutexGuard<'_, T>> {
-        let word = self.word();
-        let segment = self.object.arena().segment();
-        let mut own = self.waiter.try_lock();
-        let mut fresh = Waiter::new(Mode::Adaptive);
-        let waiter = own.as_deref_mut().unwrap_or(&mut fresh);
-        loop {
-            match mutex::lock(word, me, waiter, deadline, segment) {
-                Ok(locked) => return Ok(self.guard(locked)),
-                Err(LockError::Interrupted) => {}
-                Err(why) => return Err(self.explain(why)),
-            }
+        let locked = lock::wait_for(&self.handle, self.handle.words(), me, deadline, "mutex")?;
+        Ok(self.guard(locked))
+    }
+
+    #[inline(always)]
+    fn try_with(
+        &self,
+        take: impl FnOnce(&LockWords, Holder) -> Result<Option<Locked>, LockError>,
+    ) -> Result<Option<MutexGuard<'_, T>>> {
+        self.handle.check_fork()?;
+        match take(self.handle.words(), self.handle.holder()) {
+            Ok(Some(locked)) => self.guard(locked).whole().map(Some),
+            Ok(None) => Ok(None),
+            Err(why) => Err(lock::explain(&self.handle, why, "mutex")),
         }
     }
 
+    #[inline(always)]
     fn guard(&self, locked: Locked) -> MutexGuard<'_, T> {
-        MutexGuard { mutex: self, locked: Some(locked), consistent: false, not_send: PhantomData }
+        MutexGuard::new(self, self.handle.words(), locked)
+    }
+}
+
+/// For those who wait for several things, and for pollers.
+#[allow(dead_code, reason = "what waits for several things uses them")]
+impl<T: Plain> Mutex<T> {
+    pub(crate) fn lock_words(&self) -> &LockWords {
+        self.handle.words()
     }
 
-    #[cold]
-    fn explain(&self, why: LockError) -> Error {
-        let object = &self.object;
-        match why {
-            LockError::TimedOut { owner } => object
-                .name_error(Error::new(ErrorKind::Timeout, "the mutex was not obtained before the deadline"))
-                .with_owner(owner.and_then(|id| object.arena().describe(id))),
-            LockError::Deadlock => object
-                .name_error(Error::new(ErrorKind::Deadlock, "this thread holds the mutex already"))
-                .with_advice("drop the first guard before locking again"),
-            _ => object.corrupted("the word of the mutex"),
-        }
+    /// Could it be taken, at about this moment?
+    pub(crate) fn is_ready(&self) -> bool {
+        mutex::owner(&self.handle.words().word).is_none()
+    }
+
+    /// At the end of a slice: asks whether the holder lives, and has it recovered if not.
+    pub(crate) fn probe(&self) {
+        lock::probe(&self.handle, self.handle.words());
+    }
+
+    /// [`Mutex::try_lock`] for one that has armed.
+    pub(crate) fn try_lock_armed(&self) -> Result<Option<MutexGuard<'_, T>>> {
+        self.try_with(mutex::try_lock_armed)
     }
 }
 
 /// The lock, held. Dropping it releases the lock. Not `Send`: the thread that locks is the one that unlocks.
-#[must_use]
+#[must_use = "the lock is released when the guard is dropped"]
 pub struct MutexGuard<'a, T: Plain> {
     mutex: &'a Mutex<T>,
+    /// The words of `mutex`: looking for them there again would stand in the way of the release.
+    words: &'a LockWords,
     /// `None` only after the release in `drop`.
     locked: Option<Locked>,
     consistent: bool,
@@ -238,7 +245,19 @@ impl<T: Plain + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
     }
 }
 
-impl<T: Plain> MutexGuard<'_, T> {
+impl<'a, T: Plain> MutexGuard<'a, T> {
+    #[inline(always)]
+    fn new(mutex: &'a Mutex<T>, words: &'a LockWords, locked: Locked) -> Self {
+        Self { mutex, words, locked: Some(locked), consistent: false, not_send: PhantomData }
+    }
+
+    /// The mutex it holds.
+    #[allow(dead_code, reason = "condition variables use it")]
+    pub(crate) fn mutex(&self) -> &'a Mutex<T> {
+        self.mutex
+    }
+
+    #[inline(always)]
     fn is_told(&self) -> bool {
         self.locked.as_ref().is_some_and(Locked::told)
     }
@@ -251,8 +270,11 @@ impl<T: Plain> MutexGuard<'_, T> {
 
     #[cold]
     fn owner_died(&self) -> Error {
-        let error = Error::new(ErrorKind::OwnerDied, "a process died while it held the mutex");
-        self.mutex.object.name_error(error).with_advice("repair the data with lock_or_repair")
+        let handle = &self.mutex.handle;
+        handle
+            .error(ErrorKind::OwnerDied, "a process died while it held the mutex")
+            .with_owner(Some(lock::last_dead(handle.words())))
+            .with_advice("repair the data with lock_or_repair")
     }
 }
 
@@ -260,11 +282,11 @@ impl<T: Plain> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // A guard inherited through a bare fork is the parent's to release.
-        if self.mutex.object.is_forked() {
+        if self.mutex.handle.is_forked() {
             return;
         }
         if let Some(locked) = self.locked.take() {
-            mutex::unlock(self.mutex.word(), locked, self.consistent);
+            mutex::unlock_in(self.words, locked, self.consistent);
         }
     }
 }
@@ -300,29 +322,26 @@ impl<T: Plain> sealed::Sealed for Mutex<T> {
         let pages = (MUTEX_DATA_AT + size_of::<T>()).div_ceil(PAGE) as u32;
         arena.make(Self::kind(), pages, name, |base| {
             if let Some(value) = &options.0 {
-                words::write_mutex_data(base, value.as_bytes());
+                words::write_data(base, MUTEX_DATA_AT, value.as_bytes());
             }
         })
     }
 
     fn open(object: ObjectRef) -> Result<Self> {
-        let base = object.base(MUTEX_DATA_AT + size_of::<T>())?;
-        // SAFETY: I3: inside the object, as `base` has checked.
-        let data = unsafe { base.add(MUTEX_DATA_AT) }.cast::<T>();
-        let me = object.arena().segment().me();
-        let waiter = Private::new(Waiter::new(Mode::Adaptive));
-        Ok(Self { object, me, words: base.cast(), data, waiter })
+        let handle = Handle::open(object)?;
+        let data = handle.data(MUTEX_DATA_AT)?;
+        Ok(Self { handle, data })
     }
 
     fn object(&self) -> &ObjectRef {
-        &self.object
+        self.handle.object()
     }
 }
 
 /// A handle, inside a message of a queue of the same manager; anywhere else an error.
 impl<T: Plain> Serialize for Mutex<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        carry::serialize(&self.object, serializer)
+        carry::serialize(self.handle.object(), serializer)
     }
 }
 

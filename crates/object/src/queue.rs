@@ -9,8 +9,10 @@ mod core;
 mod growth;
 mod lease;
 mod options;
+mod ready;
 mod receiver;
 mod sender;
+mod slot;
 mod stats;
 
 use std::fmt;
@@ -40,6 +42,7 @@ pub use lease::Lease;
 pub use options::{OnConsumerDeath, Options};
 pub use receiver::Receiver;
 pub use sender::Sender;
+pub use slot::Slot;
 pub use stats::Stats;
 
 /// A queue for at least `capacity` messages, as its two sides.

@@ -30,6 +30,7 @@
 mod consumer;
 mod options;
 mod producer;
+mod ready;
 
 use std::ptr::NonNull;
 

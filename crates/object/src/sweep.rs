@@ -35,6 +35,26 @@ pub(crate) mod tag {
     pub(crate) const SHARED: u32 = 7;
     /// `queue::channel`: a queue that closes when one of its sides is empty.
     pub(crate) const CHANNEL: u32 = 8;
+    /// `Lock`.
+    pub(crate) const LOCK: u32 = 9;
+    /// `RLock`.
+    pub(crate) const RLOCK: u32 = 10;
+    /// `RwLock<T>`.
+    pub(crate) const RWLOCK: u32 = 11;
+    /// `Condvar`.
+    pub(crate) const CONDVAR: u32 = 12;
+    /// `Semaphore`.
+    pub(crate) const SEMAPHORE: u32 = 13;
+    /// `PermitPool`.
+    pub(crate) const PERMITS: u32 = 14;
+    /// `Event`.
+    pub(crate) const EVENT: u32 = 15;
+    /// `Barrier`.
+    pub(crate) const BARRIER: u32 = 16;
+    /// `Once`, `OnceValue<T>`.
+    pub(crate) const ONCE: u32 = 17;
+    /// The table in which waiters for locks announce themselves.
+    pub(crate) const WAITS: u32 = 18;
 }
 
 /// A tag in words, for messages.
@@ -48,6 +68,16 @@ pub(crate) fn tag_name(tag: u32) -> &'static str {
         tag::BROADCAST => "broadcast channel",
         tag::BLOCKS => "set of blocks",
         tag::SHARED => "shared value",
+        tag::LOCK => "lock",
+        tag::RLOCK => "recursive lock",
+        tag::RWLOCK => "read-write lock",
+        tag::CONDVAR => "condition variable",
+        tag::SEMAPHORE => "semaphore",
+        tag::PERMITS => "permit pool",
+        tag::EVENT => "event",
+        tag::BARRIER => "barrier",
+        tag::ONCE => "once",
+        tag::WAITS => "table of waits",
         _ => UNKNOWN,
     }
 }
@@ -116,11 +146,16 @@ fn repair(segment: &Segment, index: u32, entry: &Entry, dead: ParticipantId) {
                 Lane::recover(control, dead);
             }
         }
-        tag::MUTEX => {
-            if let Some(words) = words::mutex_of(segment, entry) {
-                mutex::recover(&words.word, dead);
-            }
-        }
+        tag::MUTEX => crate::mutex::recover(segment, entry, dead),
+        tag::LOCK | tag::RLOCK => crate::lock::recover(segment, entry, dead),
+        tag::RWLOCK => crate::rwlock::recover(segment, entry, dead),
+        tag::CONDVAR => crate::condvar::recover(segment, entry, dead),
+        tag::SEMAPHORE => crate::semaphore::recover(segment, entry, dead),
+        tag::PERMITS => crate::permits::recover(segment, entry, dead),
+        tag::EVENT => crate::event::recover(segment, entry, dead),
+        tag::BARRIER => crate::barrier::recover(segment, entry, dead),
+        tag::ONCE => crate::once::recover(segment, entry, dead),
+        tag::WAITS => crate::detect::recover(segment, entry, dead),
         tag::MPSC => {
             if let Some((control, lanes)) = words::mpsc_of(segment, entry) {
                 Mpsc::recover(control, lanes, dead);

@@ -3,13 +3,14 @@
 //! - I1 an [`ObjectRef`] keeps its object LIVE, its pages mapped and its own (`arena`, I2), so what is borrowed
 //!   here lives as long as the reference; the types are all atomics, so they may be shared with any process.
 //! - I2 while `recover` of `life` repairs an entry, the dead participant's bit keeps the object LIVE (`life`, I4).
-//! - I3 an object's first page is aligned to a page, and every type here is smaller than one.
+//! - I3 an object's first page is aligned to a page, and every type here is smaller than one, unless its size is
+//!   checked against the object's pages.
 //! - I4 while an entry is CREATING, its pages are the maker's alone; he writes them at once and lets go.
 #![allow(unsafe_code, reason = "turns pages into the words of an object, in this file only")]
 
 use std::ptr::NonNull;
 
-use ginnel_layout::atomic::{AtomicU32, AtomicU64};
+use ginnel_layout::atomic::AtomicU64;
 use ginnel_layout::entry::Entry;
 use ginnel_layout::lane::LaneControl;
 use ginnel_layout::line::{LINE, PAGE};
@@ -22,18 +23,7 @@ use ginnel_segment::Segment;
 
 use crate::arena::ObjectRef;
 use crate::error::Result;
-
-/// The words of a mutex object; its data follow on the next line.
-#[repr(C, align(128))]
-#[derive(Debug, Default)]
-pub(crate) struct MutexWords {
-    /// The word of `sync::mutex`.
-    pub(crate) word: AtomicU32,
-    spare: AtomicU32,
-    reserved: [AtomicU64; 15],
-}
-
-const _: () = assert!(size_of::<MutexWords>() == LINE);
+use crate::handle::Shared;
 
 /// Bytes of an object from its beginning to the data of a mutex.
 pub(crate) const MUTEX_DATA_AT: usize = LINE;
@@ -133,10 +123,19 @@ pub(crate) fn new_broadcast(base: NonNull<u8>, shape: &BroadcastShape) {
     unsafe { Broadcast::init(base, shape) }
 }
 
-/// Writes the first data of a mutex that is being made.
-pub(crate) fn write_mutex_data(base: NonNull<u8>, bytes: &[u8]) {
-    // SAFETY: I4; the maker claimed room for `MUTEX_DATA_AT + bytes.len()`.
-    let data = unsafe { base.add(MUTEX_DATA_AT) };
+/// The words at the beginning of an object that is being made, for its first values.
+#[allow(dead_code, reason = "for locks and signals")]
+pub(crate) fn new_front<'a, W: Shared>(base: NonNull<u8>) -> &'a W {
+    const { assert!(size_of::<W>() <= PAGE && align_of::<W>() <= PAGE) };
+    // SAFETY: I3, I4; fresh pages are zero, and W is valid then.
+    unsafe { base.cast::<W>().as_ref() }
+}
+
+/// Writes the first data, `at` bytes behind the beginning of an object that is being made. The maker has claimed room
+/// for them.
+pub(crate) fn write_data(base: NonNull<u8>, at: usize, bytes: &[u8]) {
+    // SAFETY: I4; the maker claimed room for `at + bytes.len()`.
+    let data = unsafe { base.add(at) };
     // SAFETY: I4; fresh pages overlap nothing.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), data.as_ptr(), bytes.len()) }
 }
@@ -226,11 +225,40 @@ pub(crate) fn broadcast_of(segment: &Segment, entry: &Entry) -> Option<Broadcast
     unsafe { Broadcast::from_raw(base, u64::from(pages) * PAGE as u64) }.ok()
 }
 
-/// The words of the mutex in an entry, for recovery (I2). `None`: the entry lies.
-pub(crate) fn mutex_of<'a>(segment: &'a Segment, entry: &Entry) -> Option<&'a MutexWords> {
+/// The words at the beginning of the object in an entry, for recovery (I2) and for tools. `None`: the entry lies.
+pub(crate) fn front_of<'a, W: Shared>(segment: &'a Segment, entry: &Entry) -> Option<&'a W> {
+    const { assert!(size_of::<W>() <= PAGE && align_of::<W>() <= PAGE) };
     let base = first_page_of(segment, entry)?;
-    // SAFETY: I2, I3.
-    Some(unsafe { base.cast::<MutexWords>().as_ref() })
+    // SAFETY: I2, I3; W is atomics only, so whatever bytes there are, are a value.
+    Some(unsafe { base.cast::<W>().as_ref() })
+}
+
+/// `count` words `at` bytes behind the beginning of the object in an entry, for recovery (I2) and for tools. `None`:
+/// the entry, or whoever said how many there are, lies.
+#[allow(dead_code, reason = "for locks and signals")]
+pub(crate) fn tail_of<'a, W: Shared>(
+    segment: &'a Segment,
+    entry: &Entry,
+    at: usize,
+    count: usize,
+) -> Option<&'a [W]> {
+    use ginnel_layout::atomic::Ordering::Relaxed;
+    let pages = entry.pages.load(Relaxed);
+    if !has_room::<W>(pages as usize * PAGE, at, count) {
+        return None;
+    }
+    let base = segment.page(entry.first_page.load(Relaxed), pages)?;
+    // SAFETY: I2: inside the object's pages, as was just checked.
+    let first = unsafe { base.add(at) };
+    let words = NonNull::slice_from_raw_parts(first.cast(), count);
+    // SAFETY: I2; aligned and inside, as was just checked; W is atomics only.
+    Some(unsafe { words.as_ref() })
+}
+
+/// Do `count` words fit `at` bytes behind the beginning of so many bytes, aligned as they want?
+pub(crate) fn has_room<W>(bytes: usize, at: usize, count: usize) -> bool {
+    let end = count.checked_mul(size_of::<W>()).and_then(|len| len.checked_add(at));
+    at.is_multiple_of(align_of::<W>()) && end.is_some_and(|end| end <= bytes)
 }
 
 fn first_page_of(segment: &Segment, entry: &Entry) -> Option<NonNull<u8>> {

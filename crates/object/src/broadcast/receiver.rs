@@ -20,8 +20,8 @@ use crate::message::Message;
 /// it crosses with its position. Dropping it, or killing its process, concerns nobody else. After a bare `fork` the
 /// child's answers `Forked`.
 pub struct Receiver<T> {
-    reader: Reader,
-    channel: Channel,
+    pub(super) reader: Reader,
+    pub(super) channel: Channel,
     payload: PhantomData<fn() -> T>,
 }
 

@@ -25,10 +25,10 @@ use crate::message::Message;
 /// bare `fork` answers `Forked` and leaves the parent's end alone.
 pub struct Receiver<T> {
     /// Dropped by hand: before the mappings it works on, and in a forked child not at all.
-    end: ManuallyDrop<queue::Receiver>,
+    pub(super) end: ManuallyDrop<queue::Receiver>,
     /// Keep the rings mapped.
     _mirrors: Vec<Mirror>,
-    channel: Channel,
+    pub(super) channel: Channel,
     redelivered: bool,
     payload: PhantomData<fn(T) -> T>,
 }

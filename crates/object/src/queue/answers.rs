@@ -48,7 +48,7 @@ impl Core {
     }
 
     #[cold]
-    fn send_error<V>(&self, why: Stopped, value: V) -> SendError<V> {
+    pub(super) fn send_error<V>(&self, why: Stopped, value: V) -> SendError<V> {
         match why {
             Stopped::Ring(RingError::Closed) => SendError::Closed(value),
             other => SendError::Failed(value, self.error(other)),

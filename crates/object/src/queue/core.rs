@@ -34,6 +34,9 @@ pub(super) enum Patience {
     Until(Deadline),
 }
 
+/// The outcome of claiming a slot.
+pub(super) type Claimed<'a> = Result<Claim<'a>, RingError>;
+
 /// Why an operation on a queue did not happen.
 #[derive(Debug)]
 pub(super) enum Stopped {
@@ -113,36 +116,55 @@ impl Core {
     /// Sends one value.
     #[inline]
     pub(super) fn send<T: message::Message>(&self, value: &T, patience: Patience) -> Result<(), Stopped> {
+        self.send_in(value, || self.claim(patience))
+    }
+
+    /// Sends one value in the slot that `claim` gives, which is asked for it late.
+    #[inline(always)]
+    pub(super) fn send_in<'a, T: message::Message>(
+        &'a self,
+        value: &T,
+        claim: impl FnOnce() -> Claimed<'a>,
+    ) -> Result<(), Stopped> {
         self.object.check_fork_fast()?;
         if T::FIXED.is_some() {
-            return value.with_bytes(|bytes| self.send_plain(bytes, patience))?;
+            return value.with_bytes(|bytes| self.send_plain(bytes, claim))?;
         }
         carry::collecting(self.arena(), || {
             value.with_bytes(|bytes| match carry::collected() {
-                None => self.send_plain(bytes, patience),
-                Some(parcels) => self.send_parcels(bytes, parcels, patience),
+                None => self.send_plain(bytes, claim),
+                Some(parcels) => self.send_parcels(bytes, parcels, claim),
             })
         })?
     }
 
     #[inline(always)]
-    fn send_plain(&self, bytes: &[u8], patience: Patience) -> Result<(), Stopped> {
+    fn send_plain<'a>(
+        &'a self,
+        bytes: &[u8],
+        claim: impl FnOnce() -> Claimed<'a>,
+    ) -> Result<(), Stopped> {
         if !self.fits(bytes.len()) {
-            return self.send_long(bytes, Outgoing::none(self.arena()), patience);
+            return self.send_long(bytes, Outgoing::none(self.arena()), claim);
         }
-        let mut claim = self.claim(patience)?;
+        let mut claim = claim()?;
         claim.write(0, bytes);
         claim.commit(bytes.len() as u64, 0);
         Ok(())
     }
 
     #[cold]
-    fn send_parcels(&self, bytes: &[u8], parcels: Outgoing, patience: Patience) -> Result<(), Stopped> {
+    fn send_parcels<'a>(
+        &'a self,
+        bytes: &[u8],
+        parcels: Outgoing,
+        claim: impl FnOnce() -> Claimed<'a>,
+    ) -> Result<(), Stopped> {
         let table = table_of(&parcels);
         if !self.fits(bytes.len() + table.len()) {
-            return self.send_long(bytes, parcels, patience);
+            return self.send_long(bytes, parcels, claim);
         }
-        let mut claim = self.claim(patience)?;
+        let mut claim = claim()?;
         parcels.set_carrier(self.carrier(claim.position()));
         claim.write(0, bytes);
         claim.write(bytes.len() as u64, &table);
@@ -154,14 +176,19 @@ impl Core {
     /// Sends a message that does not fit into a slot: its bytes become an object of their own, which travels as a
     /// handle does.
     #[cold]
-    fn send_long(&self, bytes: &[u8], mut parcels: Outgoing, patience: Patience) -> Result<(), Stopped> {
+    fn send_long<'a>(
+        &'a self,
+        bytes: &[u8],
+        mut parcels: Outgoing,
+        claim: impl FnOnce() -> Claimed<'a>,
+    ) -> Result<(), Stopped> {
         let count = parcels.parcels().len() as u32;
         let letter = Shared::of_bytes(self.arena(), &[bytes, &table_of(&parcels)].concat())
             .map_err(|error| self.object.name_error(error))?;
         parcels.add(letter.letter()).map_err(|why| Error::new(ErrorKind::Full, why))?;
         let table = table_of(&parcels);
         let Some(named) = table.last_chunk::<PARCEL>() else { unreachable!("a parcel was just added") };
-        let mut claim = self.claim(patience)?;
+        let mut claim = claim()?;
         parcels.set_carrier(self.carrier(claim.position()));
         claim.write(0, named);
         claim.commit(PARCEL as u64, count | LONG);
@@ -179,7 +206,7 @@ impl Core {
     }
 
     #[inline(always)]
-    fn claim(&self, patience: Patience) -> Result<Claim<'_>, RingError> {
+    pub(super) fn claim(&self, patience: Patience) -> Claimed<'_> {
         match (self.ring.try_claim(self.me), patience) {
             (Err(RingError::WouldBlock | RingError::Busy(_)), Patience::Until(deadline)) => {
                 self.wait_claim(deadline)

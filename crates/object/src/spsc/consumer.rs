@@ -25,8 +25,8 @@ use crate::message::Plain;
 /// An end inherited through a bare `fork` answers `Forked` and leaves the parent's end alone.
 pub struct Consumer<T: ?Sized> {
     /// Dropped by hand: before the mapping it works on, and in a forked child not at all.
-    end: ManuallyDrop<lane::Consumer>,
-    attached: Attached,
+    pub(super) end: ManuallyDrop<lane::Consumer>,
+    pub(super) attached: Attached,
     redelivered: bool,
     payload: PhantomData<fn() -> Box<T>>,
 }

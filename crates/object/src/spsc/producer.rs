@@ -24,8 +24,8 @@ use crate::message::Plain;
 /// through a bare `fork` answers `Forked` and leaves the parent's end alone.
 pub struct Producer<T: ?Sized> {
     /// Dropped by hand: before the mapping it works on, and in a forked child not at all.
-    end: ManuallyDrop<lane::Producer>,
-    attached: Attached,
+    pub(super) end: ManuallyDrop<lane::Producer>,
+    pub(super) attached: Attached,
     payload: PhantomData<fn(&T)>,
 }
 

@@ -1,0 +1,278 @@
+//! Readiness: what a handle has to offer to those who wait for several things, and the descriptors behind it.
+//!
+//! A [`Source`] is what one wait needs of a handle: a [`Port`] to arm and to look at, and where its wakers look for those
+//! who poll. An [`Ear`](ginnel_sync::bell::Ear) is one descriptor a process and line, shared by all its waiters, who
+//! are counted here in private memory.
+//!
+//! Two waiters of one line hear the same bytes, and whoever drains takes them from the other. A reactor that looks only
+//! after that reports nothing. So:
+//!
+//! - I1 whoever drains a byte, or leaves while others listen, wakes all others that listen there.
+//! - I2 this participant's bit is taken back only by the last listener of a line.
+//!
+//! Nothing here is shared memory; what a killed process leaves is a bit (`bell`) and a socket, which the kernel closes.
+
+mod registration;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use ginnel_layout::ParticipantId;
+use ginnel_layout::atomic::AtomicU32;
+use ginnel_layout::wait::Bells;
+use ginnel_sync::bell;
+use ginnel_sync::park::Arm;
+use ginnel_sync::select::Port;
+
+use crate::arena::{Arena, ObjectRef};
+use crate::error::{Error, ErrorKind, Result};
+
+pub(crate) use registration::Listener;
+pub use registration::Registration;
+
+/// Where this process listens, one place for each line that somebody polls.
+#[derive(Debug, Default)]
+pub(crate) struct Ears {
+    table: Mutex<HashMap<u64, Arc<Listening>>>,
+}
+
+/// One ear, and who listens.
+#[derive(Debug)]
+struct Listening {
+    ear: bell::Ear,
+    listeners: Mutex<Listeners>,
+}
+
+#[derive(Debug, Default)]
+struct Listeners {
+    next: u64,
+    all: Vec<(u64, Waker)>,
+}
+
+impl Listening {
+    fn listeners(&self) -> MutexGuard<'_, Listeners> {
+        // A panic of a waker's clone leaves the list as it was.
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A share in an ear. The last one closes it.
+pub(crate) struct EarRef {
+    arena: Arc<Arena>,
+    key: u64,
+    listening: Arc<Listening>,
+}
+
+impl fmt::Debug for EarRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.listening.fmt(f)
+    }
+}
+
+impl Ears {
+    fn table(&self) -> MutexGuard<'_, HashMap<u64, Arc<Listening>>> {
+        // A panic while the map is locked cannot leave it half changed.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EarRef {
+    /// The ear of line `line` of `object`.
+    ///
+    /// # Errors
+    /// `Forked`; `Taken` when a stranger listens at its address; `Os`.
+    pub(crate) fn of(object: &ObjectRef, line: u8) -> Result<Self> {
+        object.check_fork()?;
+        let (arena, key) = (object.arena(), key_of(object, line));
+        let me = arena.segment().me();
+        let mut table = arena.ears().table();
+        let listening = match table.get(&key) {
+            Some(listening) => Arc::clone(listening),
+            None => {
+                let ear = bell::Ear::open(key, me).map_err(|why| object.name_error(why_deaf(&why)))?;
+                let listening = Arc::new(Listening { ear, listeners: Mutex::default() });
+                table.insert(key, Arc::clone(&listening));
+                listening
+            }
+        };
+        Ok(Self { arena: Arc::clone(arena), key, listening })
+    }
+
+    fn me(&self) -> ParticipantId {
+        self.arena.segment().me()
+    }
+
+    /// Begins to listen, or goes on with another waker. Gives the number to go on with.
+    pub(crate) fn listen(&self, number: Option<u64>, waker: &Waker) -> u64 {
+        let mut listeners = self.listening.listeners();
+        if let Some(number) = number
+            && let Some((_, known)) = listeners.all.iter_mut().find(|(other, _)| *other == number)
+        {
+            known.clone_from(waker);
+            return number;
+        }
+        listeners.next += 1;
+        let number = listeners.next;
+        listeners.all.push((number, waker.clone()));
+        number
+    }
+
+    /// Ends to listen (I1, I2).
+    pub(crate) fn leave(&self, number: u64, bells: &Bells) {
+        let mut listeners = self.listening.listeners();
+        listeners.all.retain(|(other, _)| *other != number);
+        if listeners.all.is_empty() {
+            // Rung or not, whoever leaves passes on.
+            let _ = bell::unwant(bells, self.me());
+        } else {
+            wake_others(listeners, number);
+        }
+    }
+
+    /// Asks for a byte at the next wake.
+    pub(crate) fn want(&self, bells: &Bells) {
+        bell::want(bells, self.key, self.me());
+    }
+
+    /// Takes the bytes that are there, for all who listen (I1). True: there were some.
+    pub(crate) fn drain(&self, number: u64) -> bool {
+        let heard = self.listening.ear.drain();
+        if heard {
+            wake_others(self.listening.listeners(), number);
+        }
+        heard
+    }
+}
+
+fn wake_others(listeners: MutexGuard<'_, Listeners>, number: u64) {
+    if listeners.all.len() <= 1 {
+        let only_me = listeners.all.iter().all(|(other, _)| *other == number);
+        if only_me {
+            return;
+        }
+    }
+    let others: Vec<Waker> =
+        listeners.all.iter().filter(|(other, _)| *other != number).map(|(_, waker)| waker.clone()).collect();
+    // A waker may run anything, this list included.
+    drop(listeners);
+    others.iter().for_each(Waker::wake_by_ref);
+}
+
+impl Drop for EarRef {
+    fn drop(&mut self) {
+        let mut table = self.arena.ears().table();
+        // New shares are made under this lock only, so nobody can take one between the look and the removal.
+        if Arc::strong_count(&self.listening) == 2 {
+            table.remove(&self.key);
+        }
+    }
+}
+
+impl AsFd for EarRef {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listening.ear.as_fd()
+    }
+}
+
+/// The same in every process: which segment, which object (and which of those that had its entry), which line of it.
+fn key_of(object: &ObjectRef, line: u8) -> u64 {
+    let segment = object.arena().segment().uuid()[0] as u32;
+    let generation = object.generation() & 0xfff;
+    bell::key(segment, (object.index() << 16) | (generation << 4) | u32::from(line & 0xf))
+}
+
+fn why_deaf(why: &std::io::Error) -> Error {
+    if why.kind() == std::io::ErrorKind::AddrInUse {
+        return Error::new(ErrorKind::Taken, "another process listens where this one is to be woken")
+            .with_advice("it is no process of ginnel; find it with `ss -xl`");
+    }
+    Error::new(ErrorKind::Os, format!("no socket to be woken through: {why}")).with_os(why.raw_os_error())
+}
+
+/// What one wait needs of a handle.
+pub struct Source<'a> {
+    pub(crate) port: Box<dyn Port + 'a>,
+    pub(crate) hearing: Hearing<'a>,
+}
+
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("hearing", &self.hearing).finish_non_exhaustive()
+    }
+}
+
+/// How one who cannot sleep on the word learns that it is time to look.
+#[derive(Debug)]
+pub(crate) enum Hearing<'a> {
+    /// By a byte.
+    Bells { bells: &'a Bells, object: &'a ObjectRef, line: u8 },
+    /// By this descriptor becoming readable.
+    Fd(BorrowedFd<'a>),
+    /// Not at all: it looks again each millisecond.
+    Deaf,
+}
+
+impl<'a> Source<'a> {
+    /// Something with bells. `line` tells the lines of one object apart.
+    pub(crate) fn heard(port: impl Port + 'a, bells: &'a Bells, object: &'a ObjectRef, line: u8) -> Self {
+        Self { port: Box::new(port), hearing: Hearing::Bells { bells, object, line } }
+    }
+
+    /// A descriptor that becomes readable.
+    pub(crate) fn fd(fd: BorrowedFd<'a>) -> Self {
+        Self { port: Box::new(FdPort { fd, word: AtomicU32::new(0) }), hearing: Hearing::Fd(fd) }
+    }
+}
+
+/// The receiving sides' line, and the only one of most objects.
+pub(crate) const LINE: u8 = 0;
+/// The sending sides' line.
+pub(crate) const ROOM_LINE: u8 = 1;
+
+/// Sealed traits of [`crate::select`].
+pub(crate) mod sealed {
+    use super::{Result, Source};
+
+    /// Something to receive, to take or to see.
+    pub trait Ready {
+        /// Borrowed for one wait.
+        fn source(&self) -> Result<Source<'_>>;
+    }
+
+    /// Something to send into.
+    pub trait Room {
+        /// Borrowed for one wait.
+        fn room(&self) -> Result<Source<'_>>;
+    }
+}
+
+/// A descriptor as a port. It has no word: who waits for one polls.
+struct FdPort<'a> {
+    fd: BorrowedFd<'a>,
+    word: AtomicU32,
+}
+
+impl Port for FdPort<'_> {
+    fn word(&self) -> &AtomicU32 {
+        &self.word
+    }
+
+    fn is_ready(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::from_borrowed_fd(self.fd, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // Hung up or broken is ready as well: the attempt says which.
+        poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0)
+    }
+
+    fn arm(&self) -> Arm {
+        Arm::Sleep(0)
+    }
+
+    fn pass(&self, _: bool) {}
+
+    fn probe(&self) {}
+}
