@@ -255,6 +255,14 @@ fn prepare_child(core: usize, parent: Pid) -> Result<(), Fault> {
     }
     sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&held_signals()), None)
         .map_err(|error| Fault::failed("taking signals again", error))?;
+    pin_thread(core)
+}
+
+/// Keeps the calling thread on `core`.
+///
+/// # Errors
+/// Where this process may not use that core.
+pub(crate) fn pin_thread(core: usize) -> Result<(), Fault> {
     let mut cores = CpuSet::new();
     cores.set(core).map_err(|error| Fault::failed(format!("naming core {core}"), error))?;
     sched_setaffinity(Pid::from_raw(0), &cores)

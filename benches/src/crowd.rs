@@ -246,20 +246,20 @@ impl Stride {
 
 /// What a consumer received in each window since the common beginning.
 #[derive(Debug)]
-struct Windows {
+pub(crate) struct Windows {
     begin: u64,
     length_ns: u64,
-    counts: Vec<u64>,
+    pub(crate) counts: Vec<u64>,
     noted: u64,
 }
 
 impl Windows {
-    fn new(begin: u64, duration_ns: u64, length_ns: u64) -> Self {
+    pub(crate) fn new(begin: u64, duration_ns: u64, length_ns: u64) -> Self {
         Self { begin, length_ns, counts: vec![0; (duration_ns / length_ns) as usize], noted: 0 }
     }
 
     /// At `now`, `count` messages had come. Those since the last note count as of now.
-    fn note(&mut self, now: u64, count: u64) {
+    pub(crate) fn note(&mut self, now: u64, count: u64) {
         let window = (now - self.begin) / self.length_ns;
         if let Some(counted) = self.counts.get_mut(window as usize) {
             *counted += count - self.noted;
@@ -277,13 +277,13 @@ impl Windows {
 /// 256  done   u64   producers that have finished
 /// ```
 #[derive(Debug)]
-struct Meeting {
+pub(crate) struct Meeting {
     region: Region,
     processes: usize,
 }
 
 impl Meeting {
-    fn new(processes: usize) -> Result<Self, Fault> {
+    pub(crate) fn new(processes: usize) -> Result<Self, Fault> {
         Ok(Self { region: Region::new(3 * LINE)?, processes })
     }
 
@@ -296,7 +296,7 @@ impl Meeting {
     }
 
     /// Sleeps until all are here, then gives the moment at which the last one came.
-    fn begin(&self) -> Result<u64, Fault> {
+    pub(crate) fn begin(&self) -> Result<u64, Fault> {
         let before = self.region.word64(LINE).fetch_add(1, Ordering::AcqRel);
         if before + 1 == self.processes as u64 {
             self.moment().store(now_ns(), Ordering::Relaxed);

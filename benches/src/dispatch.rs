@@ -19,7 +19,7 @@ use crate::transport::Transport;
 
 /// How long beyond its time a row may take before it counts as stalled. On a crowded machine two processes that spin
 /// may need a tenth of a second for each turn.
-const GRACE: Duration = Duration::from_secs(20);
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
 
 impl Run<'_> {
     /// One pass over one row: the client's report.

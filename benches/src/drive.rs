@@ -220,20 +220,20 @@ pub fn consume_slowly<T: Transport>(transport: &T) -> Result<Report, Fault> {
 
 /// Rates: a running count, cut into windows.
 #[derive(Debug)]
-struct Windows {
+pub(crate) struct Windows {
     length_ns: u64,
     begin: Option<(u64, u64)>,
     rates: Vec<f64>,
 }
 
 impl Windows {
-    fn new(duration_ns: u64) -> Self {
+    pub(crate) fn new(duration_ns: u64) -> Self {
         Self { length_ns: WINDOW_NS.max(duration_ns / 200), begin: None, rates: Vec::new() }
     }
 
     /// At `now`, `count` messages had come.
     #[inline(always)]
-    fn note(&mut self, now: u64, count: u64) {
+    pub(crate) fn note(&mut self, now: u64, count: u64) {
         match self.begin {
             Some((time, before)) if now - time >= self.length_ns => {
                 self.rates.push((count - before) as f64 * 1e9 / (now - time) as f64);
@@ -245,7 +245,7 @@ impl Windows {
     }
 
     /// The rates; where the run was too short for a window, the rate of what there is.
-    fn finish(mut self, now: u64, count: u64) -> Vec<f64> {
+    pub(crate) fn finish(mut self, now: u64, count: u64) -> Vec<f64> {
         if let Some((_, before)) = self.begin
             && self.rates.is_empty()
             && count > before

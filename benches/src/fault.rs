@@ -73,6 +73,16 @@ pub enum Fault {
         /// Messages received, the end mark included.
         received: u64,
     },
+    /// A lock let two in at once: the word that it protects has lost an increment.
+    #[error(
+        "the lock was taken {entered} times, and the word it protects counts {counted}: two were inside at once"
+    )]
+    Intruded {
+        /// How often it was taken, all processes together.
+        entered: u64,
+        /// What the word says.
+        counted: u64,
+    },
     /// The row did not come to its end within its time and some seconds.
     #[error("the row did not end within {seconds} s: a message was lost or a wake was missed")]
     Stalled {

@@ -8,6 +8,7 @@
 //! Reading order: [`plan`] (which rows), [`run`] (the passes), [`pair`] (two processes), [`drive`] (the
 //! loops), [`payload`] (what is written and checked), [`transport`] (the one trait), then the transports in
 //! [`control`], [`kernel`], [`lane`] and [`queues`], and [`report`]. Several producers and consumers: [`crowd`].
+//! Locks and events are a group of rows by themselves: [`locks`].
 
 mod arena;
 pub mod clock;
@@ -19,6 +20,7 @@ pub mod drive;
 pub mod fault;
 pub mod kernel;
 pub mod lane;
+pub mod locks;
 pub mod machine;
 pub mod memory;
 pub mod pair;

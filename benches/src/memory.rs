@@ -4,6 +4,8 @@
 //! - I1: a region is mapped from `new` until it is dropped; references into it borrow it.
 //! - I2: every place is handed out after a check against the region's size and the type's alignment.
 //! - I3: memory fresh from the kernel is zero, and zero is a valid value of every word used.
+//! - I4: of what is handed out, only atomics can be touched without further unsafe code; a region itself never
+//!   changes.
 //!
 //! The controls trust their peer: both processes are this program, forked a moment ago.
 #![allow(unsafe_code, reason = "maps memory and turns checked places of it into references")]
@@ -22,6 +24,9 @@ pub struct Region {
     base: NonNull<u8>,
     size: usize,
 }
+
+// SAFETY: I4.
+unsafe impl Sync for Region {}
 
 impl Region {
     /// Maps `size` bytes, all pages present.

@@ -11,8 +11,6 @@ pub use parse::{SIZE_MAX, parse_capacity, parse_size};
 pub use queues::STRUCTURE;
 pub use shape::Shape;
 
-/// What the rows measure, in the JSON field `group`. Locks, processes, pools and dicts come later.
-pub const GROUP: &str = "queue";
 /// Sizes of the one-way rows, in bytes.
 const ONEWAY_SIZES: [usize; 6] = [8, 64, 1 << 10, 64 << 10, 1 << 20, 4 << 20];
 /// Sizes of the round trips, in bytes.
@@ -57,6 +55,17 @@ macro_rules! named {
             }
         }
     };
+}
+pub(crate) use named;
+
+named! {
+    /// What the rows measure: the JSON field `group`.
+    Group, "group" {
+        /// Messages: lanes, queues, broadcast, and what they are compared with.
+        Queue = "queue",
+        /// Locks, semaphores and events: see [`locks`](crate::locks).
+        Locks = "locks",
+    }
 }
 
 named! {

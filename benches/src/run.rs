@@ -232,7 +232,7 @@ impl Gathered {
 }
 
 /// The value below which `share` of a sorted list lies.
-fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     Some(sorted[(last as f64 * share).round() as usize])
 }

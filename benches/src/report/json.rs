@@ -3,23 +3,26 @@
 //! Besides the fields that are always there: `reason` says why a row has no figures, `per_s_p90` is the 90th
 //! percentile of the rate's windows, `cpu_percent` the receiver's share of a core, `missed_percent` the
 //! share of messages that the receivers of a broadcast missed, `oversubscribed` whether a row of
-//! several producers and consumers had more processes than cores. Each stands only where it has a value.
+//! several producers and consumers had more processes than cores. The group `locks` has `processes`, how many took
+//! part, `smaller_share`, the part of the holds that the process with the fewest had, and `fairness`, the fewest
+//! holds of a process by the most. Each stands only where it has a value.
 
 use serde::Serialize;
 
-use crate::plan::GROUP;
+use crate::locks;
+use crate::plan::Group;
 use crate::run::Measured;
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Line<'a> {
     group: &'a str,
     case: &'a str,
     #[serde(rename = "impl")]
     implementation: &'a str,
-    size: usize,
-    batch: usize,
-    producers: usize,
-    consumers: usize,
+    size: Option<usize>,
+    batch: Option<usize>,
+    producers: Option<usize>,
+    consumers: Option<usize>,
     capacity: Option<usize>,
     wait: Option<&'a str>,
     p50_ns: Option<u64>,
@@ -36,6 +39,12 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     oversubscribed: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    processes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    smaller_share: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fairness: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
@@ -46,13 +55,13 @@ struct Line<'a> {
 pub fn line(measured: &Measured) -> serde_json::Result<String> {
     let row = &measured.row;
     serde_json::to_string(&Line {
-        group: GROUP,
+        group: Group::Queue.name(),
         case: row.case.name(),
         implementation: row.implementation.name(),
-        size: row.size,
-        batch: row.batch,
-        producers: row.shape.producers,
-        consumers: row.shape.consumers,
+        size: Some(row.size),
+        batch: Some(row.batch),
+        producers: Some(row.shape.producers),
+        consumers: Some(row.shape.consumers),
         capacity: row.capacity,
         wait: row.wait.map(|wait| wait.name()),
         p50_ns: measured.latency.map(|latency| latency.p50_ns),
@@ -65,6 +74,31 @@ pub fn line(measured: &Measured) -> serde_json::Result<String> {
         missed_percent: measured.missed_percent.map(tenths),
         oversubscribed: row.is_crowd().then_some(measured.is_oversubscribed),
         reason: measured.fault.as_ref().map(ToString::to_string),
+        ..Line::default()
+    })
+}
+
+/// A row of the group `locks` as one line of JSON, without the line's end.
+///
+/// # Errors
+/// None in practice: every field can be written as JSON.
+pub fn locks_line(measured: &locks::measure::Measured) -> serde_json::Result<String> {
+    let row = &measured.row;
+    let thousandths = |value: f64| (value * 1e3).round() / 1e3;
+    serde_json::to_string(&Line {
+        group: Group::Locks.name(),
+        case: row.case.name(),
+        implementation: row.implementation.name(),
+        p50_ns: measured.latency.map(|latency| latency.p50_ns),
+        p99_ns: measured.latency.map(|latency| latency.p99_ns),
+        p999_ns: measured.latency.map(|latency| latency.p999_ns),
+        per_s: measured.per_s.map(tenths),
+        per_s_p90: measured.per_s_p90.map(tenths),
+        processes: Some(row.case.processes()),
+        smaller_share: measured.smaller_share.map(thousandths),
+        fairness: measured.fairness.map(thousandths),
+        reason: measured.fault.as_ref().map(ToString::to_string),
+        ..Line::default()
     })
 }
 

@@ -1,6 +1,9 @@
 //! What may be written on the command line.
 
+use std::str::FromStr;
+
 use clap::{Parser, Subcommand};
+use ginnel_bench::locks;
 use ginnel_bench::plan::{Case, Implementation, Shape, Wait, parse_capacity, parse_size};
 
 /// Shared-memory IPC that survives kill -9: measure it, look at its segments, check the machine.
@@ -15,7 +18,7 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Measure lanes and queues beside pipes, sockets, message queues and the limits of the machine
+    /// Measure lanes, queues, locks and events beside what the system offers and the limits of the machine
     Bench(Bench),
     /// List the named segments of this user
     Ls(Ls),
@@ -27,8 +30,11 @@ pub(crate) enum Command {
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
-  ginnel bench                              everything, about two minutes
-  ginnel bench --quick                      everything, about 15 seconds, coarse
+  ginnel bench                              lanes and queues, about two minutes
+  ginnel bench --quick                      the same, about 15 seconds, coarse
+  ginnel bench --group locks                locks, semaphores and events, about a minute
+  ginnel bench --group locks --case uncontended,contended --impl mutex,pthread-robust
+  ginnel bench --group all --quick          everything
   ginnel bench --case rtt --size 8          round trips of 8 bytes
   ginnel bench --impl lane,pipe --size 64,1MiB --seconds 3
   ginnel bench --impl ring --shape 2x2,4x4  several producers and consumers, beside the bare queue
@@ -42,17 +48,34 @@ by the slices of the scheduler. A lost, doubled, stale or torn message refuses i
 (limit-*) belong to every run: compare rows with them, not with another machine's. A pipe and the other
 system calls move one message a call; batches are for what knows batches.";
 
+/// What `--group` may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Groups {
+    /// Lanes and queues.
+    Queue,
+    /// Locks, semaphores and events.
+    Locks,
+    /// Both.
+    All,
+}
+
 /// Options of `ginnel bench`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = BENCH_EXAMPLES)]
 pub(crate) struct Bench {
-    /// Only these cases: rtt, rtt-samecore, oneway, handover, idle, paced
-    #[arg(long = "case", value_name = "CASE", value_delimiter = ',')]
-    pub(crate) cases: Vec<Case>,
+    /// What is measured: queue (lanes and queues), locks (locks, semaphores, events), or all
+    #[arg(long, value_name = "GROUP", value_enum, default_value = "queue")]
+    pub(crate) group: Groups,
+    /// Only these cases: rtt, rtt-samecore, oneway, handover, idle, paced; of the locks uncontended, contended,
+    /// oversub, wake, event-rtt
+    #[arg(long = "case", value_name = "CASE", value_delimiter = ',', value_parser = parse_case)]
+    pub(crate) cases: Vec<String>,
     /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane, lane-copy,
-    /// ring, mpsc, broadcast, queue, blocks; queues bring vyukov along, the bare queue
-    #[arg(long = "impl", value_name = "IMPL", value_delimiter = ',')]
-    pub(crate) implementations: Vec<Implementation>,
+    /// ring, mpsc, broadcast, queue, blocks; queues bring vyukov along, the bare queue. Of the locks mutex, lock,
+    /// rlock, semaphore, permits, event, event-auto, pthread, pthread-robust,
+    /// posix-sem, eventfd, std-mutex, raw_sync
+    #[arg(long = "impl", value_name = "IMPL", value_delimiter = ',', value_parser = parse_implementation)]
+    pub(crate) implementations: Vec<String>,
     /// Only these sizes: multiples of 8 bytes up to 64MiB, such as 64, 1KiB, 4MiB
     #[arg(long = "size", value_name = "SIZE", value_delimiter = ',', value_parser = parse_size)]
     pub(crate) sizes: Vec<usize>,
@@ -68,13 +91,10 @@ pub(crate) struct Bench {
     /// Only these capacities, for queues: 1024, 256, or other powers of two
     #[arg(long = "capacity", value_name = "N", value_delimiter = ',', value_parser = parse_capacity)]
     pub(crate) capacities: Vec<usize>,
-    /// Only this group of rows (there is one so far)
-    #[arg(long, value_name = "GROUP", default_value = "queue", value_parser = ["queue"])]
-    pub(crate) group: String,
-    /// Seconds to measure each row, all passes together [default: 0.9, with --quick 0.08]
+    /// Seconds to measure each row, all passes together [default: 0.9, with --quick 0.08; locks 1.0 and 0.12]
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub(crate) seconds: Option<f64>,
-    /// A first look: all rows in about 15 seconds
+    /// A first look: all rows of a group in about 15 seconds
     #[arg(long)]
     pub(crate) quick: bool,
     /// One JSON object a row on standard output, and nothing else there
@@ -141,6 +161,26 @@ pub(crate) struct Doctor {
     pub(crate) json: bool,
 }
 
+/// A name that either group knows. Which group is asked for is known when the whole line is.
+fn parse_case(text: &str) -> Result<String, String> {
+    known::<Case, locks::plan::Case>(text)
+}
+
+fn parse_implementation(text: &str) -> Result<String, String> {
+    known::<Implementation, locks::plan::Implementation>(text)
+}
+
+fn known<Q, L>(text: &str) -> Result<String, String>
+where
+    Q: FromStr<Err = String>,
+    L: FromStr<Err = String>,
+{
+    match (text.parse::<Q>(), text.parse::<L>()) {
+        (Err(queue), Err(locks)) => Err(format!("group queue: {queue}; group locks: {locks}")),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 fn parse_seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
     if (0.01..=600.0).contains(&seconds) {
@@ -175,7 +215,8 @@ mod tests {
         let Command::Bench(bench) = Args::try_parse_from(line).expect("a good line").command else {
             panic!("bench was asked for");
         };
-        assert_eq!(bench.implementations, [Implementation::Lane, Implementation::Pipe]);
+        assert_eq!(bench.implementations, ["lane", "pipe"]);
+        assert_eq!(bench.group, Groups::Queue);
         assert_eq!(bench.sizes, [8, 1024, 4 << 20]);
         assert_eq!(bench.batches, [32]);
     }
@@ -195,7 +236,9 @@ mod tests {
             ("--shape", "2y1", "2x1"),
             ("--shape", "0x1", "2x1"),
             ("--capacity", "100", "power of two"),
-            ("--group", "locks", "queue"),
+            ("--group", "doors", "locks"),
+            ("--impl", "doors", "pthread-robust"),
+            ("--case", "woken", "wake"),
         ] {
             let error =
                 Args::try_parse_from(["ginnel", "bench", option, value]).expect_err(value).to_string();

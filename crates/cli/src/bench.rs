@@ -1,19 +1,20 @@
-//! `ginnel bench`: makes the plan, runs it, and prints what was found.
+//! `ginnel bench`: makes the plan of each group asked for, runs it, and prints what was found.
+
+mod locks;
+mod queue;
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use ginnel_bench::crew::Signals;
 use ginnel_bench::fault::Fault;
 use ginnel_bench::machine::{CpuTime, Machine, load_average};
-use ginnel_bench::plan::{Row, Selection};
-use ginnel_bench::report::{json, queues, ratio, table};
-use ginnel_bench::run::{Measured, Run, Timing};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::termios::tcgetwinsize;
 
-use crate::args::Bench;
+use crate::args::{Bench, Groups};
 
 /// As a shell reports a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -22,16 +23,22 @@ const USAGE: u8 = 2;
 
 /// Runs the command.
 pub(crate) fn run(options: &Bench) -> ExitCode {
-    let rows = selection(options).rows();
-    if rows.is_empty() {
-        complain("no row is left of that selection; see ginnel bench --help");
-        return ExitCode::from(USAGE);
-    }
-    match measure(options, &rows) {
-        Ok(measured) if measured.iter().any(Measured::is_refused) => ExitCode::FAILURE,
-        Ok(_) => ExitCode::SUCCESS,
+    let plans = match plans(options) {
+        Ok(plans) if plans.iter().all(Plan::is_empty) => {
+            complain("no row is left of that selection; see ginnel bench --help");
+            return ExitCode::from(USAGE);
+        }
+        Ok(plans) => plans,
+        Err(text) => {
+            complain(&text);
+            return ExitCode::from(USAGE);
+        }
+    };
+    match measure(options, &plans) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(Fault::Interrupted) => {
-            complain("interrupted; both processes are gone and nothing is left behind");
+            complain("interrupted; all processes are gone and nothing is left behind");
             ExitCode::from(INTERRUPTED)
         }
         Err(fault) => {
@@ -41,58 +48,89 @@ pub(crate) fn run(options: &Bench) -> ExitCode {
     }
 }
 
-fn selection(options: &Bench) -> Selection {
-    Selection {
-        cases: options.cases.clone(),
-        implementations: options.implementations.clone(),
-        sizes: options.sizes.clone(),
-        batches: options.batches.clone(),
-        waits: options.waits.clone(),
-        shapes: options.shapes.clone(),
-        capacities: options.capacities.clone(),
-    }
+/// The rows of one group.
+enum Plan {
+    Queue(Vec<ginnel_bench::plan::Row>),
+    Locks(Vec<ginnel_bench::locks::plan::Row>),
 }
 
-fn timing(options: &Bench) -> Timing {
-    let timing = if options.quick { Timing::QUICK } else { Timing::DEFAULT };
-    match options.seconds {
-        Some(row_seconds) => {
-            Timing { row_seconds, slow_seconds: row_seconds.max(timing.slow_seconds), ..timing }
+impl Plan {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Queue(rows) => rows.is_empty(),
+            Self::Locks(rows) => rows.is_empty(),
         }
-        None => timing,
     }
 }
 
-/// Runs the rows and prints the report. The process has one thread throughout, as the forks demand.
-fn measure(options: &Bench, rows: &[Row]) -> Result<Vec<Measured>, Fault> {
+/// The plans of the groups asked for. Where both are, each takes of the names those that it knows.
+fn plans(options: &Bench) -> Result<Vec<Plan>, String> {
+    let strict = options.group != Groups::All;
+    let mut plans = Vec::new();
+    if options.group != Groups::Locks {
+        plans.push(Plan::Queue(queue::rows(options, strict)?));
+    }
+    if options.group != Groups::Queue {
+        plans.push(Plan::Locks(locks::rows(options, strict)?));
+    }
+    Ok(plans)
+}
+
+/// What a group makes of the names of a list. `None`: names were asked for, and all are of other groups. Where
+/// `strict`, every name must be of this one.
+fn of_group<T: FromStr<Err = String>>(names: &[String], strict: bool) -> Result<Option<Vec<T>>, String> {
+    let mut known = Vec::new();
+    for name in names {
+        match name.parse() {
+            Ok(one) => known.push(one),
+            Err(_) if !strict => {}
+            Err(why) => return Err(format!("{why} (see --group)")),
+        }
+    }
+    Ok((names.is_empty() || !known.is_empty()).then_some(known))
+}
+
+/// Runs the plans and prints the reports; false where a row was refused. The process has one thread throughout,
+/// as the forks demand.
+fn measure(options: &Bench, plans: &[Plan]) -> Result<bool, Fault> {
     let signals = Signals::hold()?;
     let machine = Machine::look();
-    let timing = timing(options);
     let before = Before { load: load_average(), cpu: CpuTime::read() };
-    let heading = heading(&machine, rows, timing, before.load);
-    // In a stream of JSON the heading would be noise, but a reader of the terminal still wants the warnings.
-    if options.json {
-        say_aside(&heading)
-    } else {
-        say(&heading)
+    let session = Session { options, machine: &machine, signals: &signals, before: &before };
+    session.announce(&introduction(&machine, before.load));
+    let mut is_sound = true;
+    for plan in plans.iter().filter(|plan| !plan.is_empty()) {
+        is_sound &= match plan {
+            Plan::Queue(rows) => queue::measure(&session, rows)?,
+            Plan::Locks(rows) => locks::measure(&session, rows)?,
+        };
     }
-    let bar = progress_bar();
-    let run = Run { rows, timing, cores: &machine.allowed, signals: Some(&signals) };
-    let outcome = run.measure(|progress| {
-        bar.set_length(progress.total as u64);
-        bar.set_position(progress.done as u64);
-        bar.set_message(name(&progress.row));
-    });
-    bar.finish_and_clear();
-    let measured = outcome?;
-    if options.json {
-        let lines = measured.iter().map(json::line).collect::<Result<Vec<_>, _>>();
-        say(&(lines.map_err(|error| Fault::failed("writing JSON", error))?.join("\n") + "\n"));
-    } else {
-        let style = table::Style { width: terminal_width() };
-        say(&(table::table(&measured, style) + &footer(&measured, &before)));
+    Ok(is_sound)
+}
+
+/// What every group needs to run and to report.
+struct Session<'a> {
+    options: &'a Bench,
+    machine: &'a Machine,
+    signals: &'a Signals,
+    before: &'a Before,
+}
+
+impl Session<'_> {
+    /// In a stream of JSON a heading would be noise, but a reader of the terminal still wants the warnings.
+    fn announce(&self, heading: &str) {
+        if self.options.json { say_aside(heading) } else { say(heading) }
     }
-    Ok(measured)
+
+    /// How much is about to be measured.
+    fn announce_rows(&self, rows: usize, passes: u32, seconds: f64) {
+        self.announce(&format!("{rows} rows, {passes} passes, about {seconds:.0} s\n\n"));
+    }
+
+    /// The ratios, and what a reader needs to doubt the figures.
+    fn footer(&self, ratios: &[String], doubt: Option<String>, spreads: Vec<f64>) -> String {
+        footer(ratios, doubt, spreads, self.before)
+    }
 }
 
 /// What the machine was doing before.
@@ -101,21 +139,16 @@ struct Before {
     cpu: Option<CpuTime>,
 }
 
-fn heading(machine: &Machine, rows: &[Row], timing: Timing, load: Option<f64>) -> String {
+fn introduction(machine: &Machine, load: Option<f64>) -> String {
     let mut text = format!("{machine}\n");
     for warning in machine.warnings(load) {
         let _ = writeln!(text, "warning: {warning}");
     }
-    let seconds = timing.estimate_seconds(rows);
-    let _ = writeln!(text, "{} rows, {} passes, about {seconds:.0} s\n", rows.len(), timing.passes);
     text
 }
 
-/// The ratios, and what a reader needs to doubt the figures.
-fn footer(measured: &[Measured], before: &Before) -> String {
-    let mut text = queues::tables(measured);
-    let mut ratios = ratio::sentences(measured);
-    ratios.extend(queues::sentences(measured));
+fn footer(ratios: &[String], doubt: Option<String>, mut spreads: Vec<f64>, before: &Before) -> String {
+    let mut text = String::new();
     if !ratios.is_empty() {
         text.push_str("Ratios, each within this run:\n");
         for sentence in ratios {
@@ -123,10 +156,9 @@ fn footer(measured: &[Measured], before: &Before) -> String {
         }
         text.push('\n');
     }
-    if let Some(doubt) = ratio::doubt(measured) {
+    if let Some(doubt) = doubt {
         let _ = writeln!(text, "{doubt}");
     }
-    let mut spreads: Vec<f64> = measured.iter().filter_map(|row| row.spread_percent).collect();
     spreads.sort_by(f64::total_cmp);
     if let (Some(middle), Some(widest)) = (spreads.get(spreads.len() / 2), spreads.last()) {
         let _ = writeln!(text, "Passes differ by {middle:.0} % in the middle, {widest:.0} % at most.");
@@ -139,10 +171,6 @@ fn footer(measured: &[Measured], before: &Before) -> String {
             writeln!(text, "Others took {others:.0} % of one core meanwhile, the hypervisor {stolen:.0} %.");
     }
     text
-}
-
-fn name(row: &Row) -> String {
-    format!("{} {} {} {} B", row.case, row.implementation, row.shape, row.size)
 }
 
 /// A bar on standard error; silent where that is no terminal.
