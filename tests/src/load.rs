@@ -13,8 +13,10 @@
 //! In the end everybody is killed; what is still in the lanes is taken out, the ledgers are closed, and nothing may be
 //! left: no object, page, participant, open file or name.
 //!
-//! [`queue`] does the same to queues, with many producers and many consumers.
+//! [`queue`] does the same to queues, with many producers and many consumers; [`locks`] to everything that locks and
+//! signals.
 
+pub mod locks;
 pub mod queue;
 
 mod scene;

@@ -14,6 +14,7 @@ mod mutex;
 mod preempt;
 mod queue;
 mod segment;
+mod sync;
 
 use ginnel::blocks::Block;
 use ginnel::sync::Mutex;
@@ -128,6 +129,34 @@ pub const TARGETS: &[Target] = &[
     Target::new("broadcast-send", "overwrite the oldest message of a broadcast channel", broadcast::send),
     Target::new("broadcast-recv", "receive from a broadcast channel, which changes nothing", broadcast::recv),
     Target::new("broadcast-recover", "recover one who died in the middle of a broadcast", broadcast::recover),
+    Target::new("mutex-door", "enter and leave a mutex, beside others who sleep at it", sync::mutex),
+    Target::new("lock-door", "the same with a lock; release what another took", sync::lock),
+    Target::new("rlock-door", "the same with a recursive lock; enter twice, leave twice", sync::rlock),
+    Target::new("locks-recover", "recover one who died inside a lock", sync::locks_recover),
+    Target::new("rwlock-read", "read, also once more, also beside others", sync::rwlock_read),
+    Target::new("rwlock-write", "write: wait for readers, change half, wake both kinds", sync::rwlock_write),
+    Target::new("rwlock-recover", "recover a reader, a writer", sync::rwlock_recover),
+    Target::new("condvar", "wait for a condition; notify none, one, two who sleep", sync::condvar),
+    Target::new("condvar-recover", "recover one who was to notify", sync::condvar_recover),
+    Target::new("semaphore", "acquire, release, wait for a semaphore", sync::semaphore),
+    Target::new("event", "set, clear, wait for an event that stays set", sync::event),
+    Target::new("event-auto", "set and take an event that lets one pass", sync::event_auto),
+    Target::new("signals-recover", "recover one who gave and woke nobody", sync::signals_recover),
+    Target::new("permits", "acquire and release permits, one of one and one of two", sync::permits),
+    Target::new("permits-recover", "recover one who died with the permit", sync::permits_recover),
+    Target::new(
+        "barrier-break",
+        "arrive, lead, give up, abort, reset; a death breaks it",
+        sync::barrier_break,
+    ),
+    Target::new("barrier-leave", "the same; the dead leave it", sync::barrier_leave),
+    Target::new("barrier-recover", "recover one who died at a barrier", sync::barrier_recover),
+    Target::new("once", "do it, find it done, set and wait for a value", sync::once),
+    Target::new("once-recover", "recover one who died in the call", sync::once_recover),
+    Target::new("select", "wait for any of several things", sync::select),
+    Target::new("bells", "wait by a descriptor", sync::bells),
+    Target::new("select-recover", "recover somebody whom they wait for", sync::select_recover),
+    Target::new("control-nobodys", "a lock that does not know who holds it", sync::nobodys).broken(),
     Target::new("push-stopped", "send, stopped at each instruction while others work", queue::push_stopped),
     Target::new("pop-stopped", "receive, stopped at each instruction", queue::pop_stopped),
     Target::new("lease-stopped", "lease, stopped at each instruction", queue::lease_stopped),

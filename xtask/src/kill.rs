@@ -18,13 +18,14 @@ pub(crate) struct Args {
     /// Repeats the choices of an earlier run
     #[arg(long)]
     seed: Option<u64>,
-    /// Who is killed: `lanes` or `queues`
+    /// Who is killed: users of `lanes`, `queues` or `locks`
     #[arg(long, default_value = LANES)]
     load: String,
 }
 
 const LANES: &str = "lanes";
 const QUEUES: &str = "queues";
+const LOCKS: &str = "locks";
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<(), String> {
     if !args.json {
@@ -37,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<(), String> {
 
 /// The short form for `test`.
 pub(crate) fn short(workspace: &Workspace) -> Result<(), String> {
-    [LANES, QUEUES].into_iter().try_for_each(|load| {
+    [LANES, QUEUES, LOCKS].into_iter().try_for_each(|load| {
         run(workspace, &Args { seconds: 5, json: false, seed: None, load: load.to_owned() })
     })
 }

@@ -21,7 +21,8 @@ const ZERO: [&str; 4] = ["lost", "duplicated", "corrupt", "leaked"];
     about = "Kills processes at random while they exchange messages, lock and attach, and accounts for everything",
     after_help = "Examples:\n  kill                       a minute\n  kill --seconds 5 --json    the figures, for programs\n  \
                   kill --seed 7              the same choices as an earlier run\n  \
-                  kill --load queues         senders and receivers of queues"
+                  kill --load queues         senders and receivers of queues\n  \
+                  kill --load locks          everything that locks and signals"
 )]
 struct Args {
     /// How long to go on
@@ -44,6 +45,8 @@ enum Load {
     Lanes,
     /// Senders and receivers of queues
     Queues,
+    /// Those who lock, signal and meet
+    Locks,
 }
 
 impl Load {
@@ -52,6 +55,7 @@ impl Load {
         match self {
             Self::Lanes => "lanes",
             Self::Queues => "queues",
+            Self::Locks => "locks",
         }
     }
 }
@@ -84,10 +88,10 @@ fn work(role: &str, arguments: &child::Arguments) -> Result<Value, String> {
     let words = Scratch::from_fd(arguments.fd(0).map_err(text)?).map_err(text)?;
     let time = Duration::from_secs(arguments.get(1).map_err(text)?);
     let config = Config { time, seed: arguments.get(2).map_err(text)? };
-    if role == Load::Queues.role() {
-        load::queue::run(config, &words, 0)
-    } else {
-        load::run(config, &words, 0)
+    match role {
+        role if role == Load::Queues.role() => load::queue::run(config, &words, 0),
+        role if role == Load::Locks.role() => load::locks::run(config, &words, 0),
+        _ => load::run(config, &words, 0),
     }
 }
 
