@@ -8,6 +8,8 @@
 
 use ginnel_testkit::model::{Depth, Expect, cases};
 
+#[path = "models/sync.rs"]
+mod sync;
 #[path = "models/ring.rs"]
 mod tables;
 
@@ -417,6 +419,36 @@ fn unbounded() {
 #[test]
 fn waiting() {
     check("waiting", tables::WAITING);
+}
+
+#[test]
+fn bells() {
+    check("bells", sync::BELLS);
+}
+
+#[test]
+fn permits() {
+    check("permits", sync::PERMITS);
+}
+
+#[test]
+fn gate() {
+    check("gate", sync::GATE);
+}
+
+#[test]
+fn barrier() {
+    check("barrier", sync::BARRIER);
+}
+
+#[test]
+fn rwlock() {
+    check("rwlock", sync::RWLOCK);
+}
+
+#[test]
+fn detect() {
+    check("detect", sync::DETECT);
 }
 
 #[test]

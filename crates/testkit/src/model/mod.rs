@@ -39,13 +39,18 @@
 pub mod check;
 
 mod attach;
+mod barrier;
 mod blocks;
 mod broadcast;
+mod detect;
+mod gate;
 mod lane;
 mod lifetime;
 mod mpsc;
 mod mutex;
+mod permits;
 mod ring;
+mod rwlock;
 mod unbounded;
 mod waiting;
 
@@ -234,6 +239,11 @@ pub fn cases(depth: Depth) -> Vec<Case> {
         unbounded::cases(depth),
         waiting::cases(depth),
         mpsc::cases(depth),
+        permits::cases(depth),
+        gate::cases(depth),
+        barrier::cases(depth),
+        detect::cases(depth),
+        rwlock::cases(depth),
     ];
     models.into_iter().flatten().collect()
 }

@@ -26,9 +26,10 @@
 //! | after the unlock swap, before its wake | free, W gone, sleepers | recovery wakes one, who sets W |
 //! | recoverer between store and wake | DIRTY, W | the next recoverer wakes |
 //!
-//! What each mutation breaks stands at `Bug`.
+//! What each mutation breaks stands at `Bug`. Waiters that poll instead of sleeping are a model of their own, [`poller`].
 
 mod cases;
+mod poller;
 
 pub(super) use cases::cases;
 
