@@ -14,7 +14,7 @@ use crate::pair::{Cores, Pair};
 use super::contended::{Contention, Load, Outcome};
 use super::limits::{BareFutex, Cas, FutexMutex, Lines};
 use super::measure::Run;
-use super::ours::{Auto, Bare, Data, Manual, Named, Pool, Recursive, Units};
+use super::ours::{Auto, Bare, Data, Flagged, Manual, Named, Pool, Reader, Recursive, Units, Writer};
 use super::plan::{Case, Implementation, Row};
 use super::rivals::{
     eventfd::Eventfd,
@@ -64,6 +64,8 @@ impl Run<'_> {
             Implementation::Mutex => self.exclude(row, Named::<Data>::mutex),
             Implementation::Lock => self.exclude(row, Named::<Bare>::lock),
             Implementation::RLock => self.exclude(row, Named::<Recursive>::rlock),
+            Implementation::RwLockRead => self.exclude(row, Named::<Reader>::reader),
+            Implementation::RwLockWrite => self.exclude(row, Named::<Writer>::writer),
             Implementation::Semaphore => self.exclude(row, || Named::<Units>::semaphore(1)),
             Implementation::Permits => self.exclude(row, Named::<Pool>::permits),
             _ => Err(no_such_row()),
@@ -79,6 +81,7 @@ impl Run<'_> {
             Implementation::RawSync => self.set_and_wait(row, RawEvent::new),
             Implementation::Event => self.set_and_wait(row, Named::<Manual>::manual),
             Implementation::EventAuto => self.set_and_wait(row, Named::<Auto>::auto),
+            Implementation::Condvar => self.set_and_wait(row, Named::<Flagged>::condvar),
             Implementation::Semaphore => self.set_and_wait(row, || Named::<Units>::semaphore(0)),
             _ => Err(no_such_row()),
         }

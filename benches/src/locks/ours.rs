@@ -12,8 +12,8 @@ use crate::fault::Fault;
 
 use super::{Exclusion, Section, Signal, SignalEnd};
 
-pub(super) use events::{Auto, Manual};
-pub(super) use locks::{Bare, Data, Pool, Recursive, Units};
+pub(super) use events::{Auto, Flagged, Manual};
+pub(super) use locks::{Bare, Data, Pool, Reader, Recursive, Units, Writer};
 
 /// Bytes of any of them, at most.
 const ROOM: usize = 256 << 10;

@@ -48,6 +48,10 @@ named! {
         Lock = "lock",
         /// Our recursive lock.
         RLock = "rlock",
+        /// A reader of our read-write lock.
+        RwLockRead = "rwlock-read",
+        /// A writer of our read-write lock.
+        RwLockWrite = "rwlock-write",
         /// Our semaphore, one unit.
         Semaphore = "semaphore",
         /// Our pool of permits, one permit.
@@ -56,6 +60,8 @@ named! {
         Event = "event",
         /// Our event that clears itself.
         EventAuto = "event-auto",
+        /// Our condition variable, with a mutex over a flag.
+        Condvar = "condvar",
     }
 }
 
@@ -73,6 +79,8 @@ const LOCKS: &[I] = &[
     I::Mutex,
     I::Lock,
     I::RLock,
+    I::RwLockRead,
+    I::RwLockWrite,
     I::Semaphore,
     I::Permits,
 ];
@@ -89,11 +97,13 @@ impl Case {
 
     fn admits(self, implementation: Implementation) -> bool {
         match self {
+            // Readers do not wait for each other.
+            Self::Contended => implementation != I::RwLockRead,
             // Whoever never sleeps waits whole slices for a holder that has lost its core.
-            Self::Oversub => implementation != I::LimitCas,
+            Self::Oversub => !matches!(implementation, I::RwLockRead | I::LimitCas),
             // Who never sleeps is never woken.
             Self::Wake => implementation != I::LimitLine,
-            Self::Uncontended | Self::Contended | Self::EventRtt => true,
+            Self::Uncontended | Self::EventRtt => true,
         }
     }
 

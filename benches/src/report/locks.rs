@@ -12,16 +12,18 @@ use crate::locks::plan::{Case, Implementation};
 const RIVALS: [Implementation; 3] =
     [Implementation::Pthread, Implementation::RawSync, Implementation::PosixSem];
 /// Our own locks.
-const LOCKS: [Implementation; 5] = [
+const LOCKS: [Implementation; 7] = [
     Implementation::Mutex,
     Implementation::Lock,
     Implementation::RLock,
+    Implementation::RwLockRead,
+    Implementation::RwLockWrite,
     Implementation::Semaphore,
     Implementation::Permits,
 ];
 /// Our own signals.
-const SIGNALS: [Implementation; 3] =
-    [Implementation::Event, Implementation::EventAuto, Implementation::Semaphore];
+const SIGNALS: [Implementation; 4] =
+    [Implementation::Event, Implementation::EventAuto, Implementation::Semaphore, Implementation::Condvar];
 
 /// The whole table.
 pub fn table(rows: &[Measured], style: Style) -> String {

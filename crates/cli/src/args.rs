@@ -72,7 +72,7 @@ pub(crate) struct Bench {
     pub(crate) cases: Vec<String>,
     /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane, lane-copy,
     /// ring, mpsc, broadcast, queue, blocks; queues bring vyukov along, the bare queue. Of the locks mutex, lock,
-    /// rlock, semaphore, permits, event, event-auto, pthread, pthread-robust,
+    /// rlock, rwlock-read, rwlock-write, semaphore, permits, event, event-auto, condvar, pthread, pthread-robust,
     /// posix-sem, eventfd, std-mutex, raw_sync
     #[arg(long = "impl", value_name = "IMPL", value_delimiter = ',', value_parser = parse_implementation)]
     pub(crate) implementations: Vec<String>,
@@ -237,7 +237,7 @@ mod tests {
             ("--shape", "0x1", "2x1"),
             ("--capacity", "100", "power of two"),
             ("--group", "doors", "locks"),
-            ("--impl", "doors", "pthread-robust"),
+            ("--impl", "rwlock", "rwlock-read"),
             ("--case", "woken", "wake"),
         ] {
             let error =

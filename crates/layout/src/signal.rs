@@ -19,7 +19,7 @@
 //! | state of an event | set, clear, a consumer | everybody | as it is |
 //! | state of a barrier | the turner, the leader, who breaks or resets; recovery | everybody | broken, or the leader taken out |
 //! | ticket | who arrives; recovery | parties | freed, or its phase broken |
-//! | fates | turners clear, `reset` sets | late waiters | a bit for a phase that is broken still: true |
+//! | fates | turners and `reset`, by CAS, before the turn | late waiters | of the phase that is about to end: true, or done again |
 //! | sleepers | a waiter its bit; recovery the dead one's | tools | cleared by recovery |
 //! | hint, acquired, sets | everybody | takers; tools | hints and counters, as they are |
 
@@ -133,7 +133,7 @@ pub struct BarrierControl {
     pub policy: AtomicU32,
     /// [`BarrierState`].
     pub state: AtomicU64,
-    /// One bit a phase, modulo 64: it was broken.
+    /// `{next:32 | bits:32}`: bit k says that phase `next - 1 - k` was broken.
     pub fates: AtomicU64,
     /// Who sleeps there: one bit a participant. For people.
     pub sleepers: [AtomicU64; 4],
@@ -241,12 +241,6 @@ impl BarrierTicket {
     pub const fn is_for(self, phase: u32) -> bool {
         self.owner != 0 && self.phase == phase.wrapping_add(1)
     }
-
-    /// The ticket that recovery leaves: nobody's, and another one than before.
-    #[must_use]
-    pub const fn freed(self) -> Self {
-        Self { version: (self.version + 1) & 7, owner: 0, ..self }
-    }
 }
 
 #[cfg(not(loom))]
@@ -286,8 +280,7 @@ mod tests {
         let ticket = BarrierTicket { phase: 0xdead_beef, version: 7, owner: OWNER_MASK };
         assert_eq!(BarrierTicket::from_bits(ticket.bits()), Some(ticket));
         assert!(ticket.is_for(0xdead_beee) && !ticket.is_for(0xdead_beef));
-        let freed = ticket.freed();
-        assert_eq!(freed, BarrierTicket { version: 0, owner: 0, ..ticket });
+        let freed = BarrierTicket { version: 0, owner: 0, ..ticket };
         assert!(!freed.is_for(0xdead_beee));
         assert_eq!(BarrierTicket::from_bits(freed.bits()), Some(freed));
     }

@@ -1,8 +1,10 @@
 //! Those that one process sets and another waits for.
 
-use ginnel::sync::{Event, Reset};
+use ginnel::sync::{Condvar, Event, Mutex, Reset};
 
-use super::{Named, Units};
+use crate::arena::{Arena, NAME, failed};
+
+use super::{Named, ROOM, Units};
 use crate::fault::Fault;
 use crate::locks::SignalEnd;
 
@@ -60,6 +62,49 @@ impl SignalEnd for Units {
 
     fn wait(&mut self) -> Result<(), Fault> {
         self.take();
+        Ok(())
+    }
+}
+
+/// `condvar`: with a mutex over a flag, which lies under a name of its own.
+#[derive(Debug)]
+pub(in crate::locks) struct Flagged {
+    flag: Mutex<u64>,
+    changed: Condvar,
+}
+
+const FLAG: &str = "flag";
+
+impl Named<Flagged> {
+    /// Not set.
+    pub(in crate::locks) fn condvar() -> Result<Self, Fault> {
+        let named = Self {
+            arena: Arena::new(ROOM)?,
+            open: Box::new(|manager| {
+                let (flag, changed) = (manager.get(FLAG)?, manager.get(NAME)?);
+                Ok(flag.zip(changed).map(|(flag, changed)| Flagged { flag, changed }))
+            }),
+        };
+        let manager = named.arena.manager();
+        let made =
+            manager.get_or_create::<Mutex<u64>>(FLAG).and_then(|_| manager.get_or_create::<Condvar>(NAME));
+        made.map_err(|error| failed("making an object", error))?;
+        Ok(named)
+    }
+}
+
+impl SignalEnd for Flagged {
+    fn set(&mut self) -> Result<(), Fault> {
+        let mut flag = self.flag.lock().map_err(|error| failed("locking", error))?;
+        *flag = 1;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<(), Fault> {
+        let flag = self.flag.lock().map_err(|error| failed("locking", error))?;
+        let flag = self.changed.wait_while(flag, |flag| *flag == 0);
+        *flag.map_err(|error| failed("waiting", error))? = 0;
         Ok(())
     }
 }

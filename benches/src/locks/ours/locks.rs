@@ -1,6 +1,6 @@
 //! Those that one at a time may hold.
 
-use ginnel::sync::{Count, Init, Lock, Mutex, PermitPool, Permits, RLock, Semaphore};
+use ginnel::sync::{Count, Init, Lock, Mutex, PermitPool, Permits, RLock, RwLock, Semaphore};
 
 use super::Named;
 use crate::arena::failed;
@@ -64,6 +64,48 @@ impl Section for Recursive {
     #[inline(always)]
     fn with<R>(&mut self, body: impl FnOnce() -> R) -> Result<R, Fault> {
         let guard = self.0.lock().map_err(|error| failed("locking", error))?;
+        let result = body();
+        drop(guard);
+        Ok(result)
+    }
+}
+
+/// `rwlock-read`.
+#[derive(Debug)]
+pub(in crate::locks) struct Reader(RwLock<u64>);
+
+impl Named<Reader> {
+    /// Free.
+    pub(in crate::locks) fn reader() -> Result<Self, Fault> {
+        Self::new(Init::default(), |_| Ok(()), Reader)
+    }
+}
+
+impl Section for Reader {
+    #[inline(always)]
+    fn with<R>(&mut self, body: impl FnOnce() -> R) -> Result<R, Fault> {
+        let guard = self.0.read().map_err(|error| failed("locking for reading", error))?;
+        let result = body();
+        drop(guard);
+        Ok(result)
+    }
+}
+
+/// `rwlock-write`.
+#[derive(Debug)]
+pub(in crate::locks) struct Writer(RwLock<u64>);
+
+impl Named<Writer> {
+    /// Free.
+    pub(in crate::locks) fn writer() -> Result<Self, Fault> {
+        Self::new(Init::default(), |_| Ok(()), Writer)
+    }
+}
+
+impl Section for Writer {
+    #[inline(always)]
+    fn with<R>(&mut self, body: impl FnOnce() -> R) -> Result<R, Fault> {
+        let guard = self.0.write().map_err(|error| failed("locking for writing", error))?;
         let result = body();
         drop(guard);
         Ok(result)
