@@ -114,7 +114,7 @@ impl<T: Plain> Mutex<T> {
     /// `Forked`; `Corrupted`.
     #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>> {
-        self.lock_until(Deadline::NEVER).and_then(MutexGuard::whole)
+        self.lock_whole(Deadline::NEVER)
     }
 
     /// Locks it if nobody holds it. Never waits.
@@ -131,7 +131,7 @@ impl<T: Plain> Mutex<T> {
     /// # Errors
     /// `Timeout`, with the owner; else as [`Mutex::lock`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>> {
-        self.lock_until(Deadline::after(timeout)).and_then(MutexGuard::whole)
+        self.lock_whole(Deadline::after(timeout))
     }
 
     /// Locks it; waits until `deadline`.
@@ -139,7 +139,7 @@ impl<T: Plain> Mutex<T> {
     /// # Errors
     /// `Timeout`, with the owner; else as [`Mutex::lock`].
     pub fn lock_deadline(&self, deadline: Instant) -> Result<MutexGuard<'_, T>> {
-        self.lock_until(Deadline::at(deadline)).and_then(MutexGuard::whole)
+        self.lock_whole(Deadline::at(deadline))
     }
 
     /// Locks it; if a holder died with it, `repair` runs first, under the lock, and makes the data whole again.
@@ -148,7 +148,8 @@ impl<T: Plain> Mutex<T> {
     /// # Errors
     /// As [`Mutex::lock`], but for `OwnerDied`.
     pub fn lock_or_repair(&self, repair: impl FnOnce(&mut T)) -> Result<MutexGuard<'_, T>> {
-        let mut guard = self.lock_until(Deadline::NEVER)?;
+        self.handle.check_fork()?;
+        let mut guard = self.lock_slowly(Deadline::NEVER, self.handle.holder())?;
         if guard.is_told() {
             repair(&mut guard);
             guard.consistent = true;
@@ -168,18 +169,24 @@ impl<T: Plain> Mutex<T> {
         info::of_lock(self.handle.words(), self.handle.arena())
     }
 
+    /// A lock that is free has data that need no repair, so only the slow way looks at that.
     #[inline(always)]
-    fn lock_until(&self, deadline: Deadline) -> Result<MutexGuard<'_, T>> {
+    fn lock_whole(&self, deadline: Deadline) -> Result<MutexGuard<'_, T>> {
         self.handle.check_fork()?;
         let (words, me) = (self.handle.words(), self.handle.holder());
         match mutex::take_free(words, me) {
             Some(locked) => Ok(MutexGuard::new(self, words, locked)),
-            None => self.lock_slowly(deadline, me),
+            None => self.lock_whole_slowly(deadline, me),
         }
     }
 
     #[cold]
     #[inline(never)]
+    fn lock_whole_slowly(&self, deadline: Deadline, me: Holder) -> Result<MutexGuard<'_, T>> {
+        self.lock_slowly(deadline, me)?.whole()
+    }
+
+    /// The lock, with data that may need repair.
     fn lock_slowly(&self, deadline: Deadline, me: Holder) -> Result<MutexGuard<'_, T>> {
         let locked = lock::wait_for(&self.handle, self.handle.words(), me, deadline, "mutex")?;
         Ok(self.guard(locked))
@@ -196,6 +203,15 @@ impl<T: Plain> Mutex<T> {
             Ok(None) => Ok(None),
             Err(why) => Err(lock::explain(&self.handle, why, "mutex")),
         }
+    }
+
+    // Not of the guard: a reference to it would keep it in memory on the way without contention.
+    #[cold]
+    fn owner_died(&self) -> Error {
+        self.handle
+            .error(ErrorKind::OwnerDied, "a process died while it held the mutex")
+            .with_owner(Some(lock::last_dead(self.handle.words())))
+            .with_advice("repair the data with lock_or_repair")
     }
 
     #[inline(always)]
@@ -265,16 +281,7 @@ impl<'a, T: Plain> MutexGuard<'a, T> {
     /// The guard, unless the data need repair: then the lock goes back, still marked.
     #[inline(always)]
     fn whole(self) -> Result<Self> {
-        if self.is_told() { Err(self.owner_died()) } else { Ok(self) }
-    }
-
-    #[cold]
-    fn owner_died(&self) -> Error {
-        let handle = &self.mutex.handle;
-        handle
-            .error(ErrorKind::OwnerDied, "a process died while it held the mutex")
-            .with_owner(Some(lock::last_dead(handle.words())))
-            .with_advice("repair the data with lock_or_repair")
+        if self.is_told() { Err(self.mutex.owner_died()) } else { Ok(self) }
     }
 }
 
