@@ -14,7 +14,9 @@ use crate::pair::{Cores, Pair};
 use super::contended::{Contention, Load, Outcome};
 use super::limits::{BareFutex, Cas, FutexMutex, Lines};
 use super::measure::Run;
-use super::ours::{Auto, Bare, Data, Flagged, Manual, Named, Pool, Reader, Recursive, Units, Writer};
+use super::ours::{
+    Auto, Bare, Data, Flagged, Manual, Named, Pool, Reader, Recursive, Tasks, Units, Words, Writer,
+};
 use super::plan::{Case, Implementation, Row};
 use super::rivals::{
     eventfd::Eventfd,
@@ -83,6 +85,8 @@ impl Run<'_> {
             Implementation::EventAuto => self.set_and_wait(row, Named::<Auto>::auto),
             Implementation::Condvar => self.set_and_wait(row, Named::<Flagged>::condvar),
             Implementation::Semaphore => self.set_and_wait(row, || Named::<Units>::semaphore(0)),
+            Implementation::Queue => self.set_and_wait(row, Named::<Words>::words),
+            Implementation::Tokio => self.over_a_reactor(row),
             _ => Err(no_such_row()),
         }
     }
@@ -122,23 +126,43 @@ impl Run<'_> {
         row: Row,
         make: impl Fn() -> Result<T, Fault>,
     ) -> Result<Sample, Fault> {
-        let duration = self.pass(row);
-        let ns = nanoseconds(duration);
-        let pair =
-            Pair { cores: Cores::among(self.cores), patience: duration + GRACE, signals: self.signals };
         let there = make()?;
-        let (report, _) = if row.case == Case::Wake {
-            let board = Board::new()?;
-            pair.run(|| wake::waiter(&there, &board, ns), || wake::setter(&there, &board, ns))
-        } else {
-            let (back, board) = (make()?, Region::new(LINE)?);
-            let last = board.word64(0);
-            pair.run(
-                || round_trip::client(&there, &back, last, ns),
-                || round_trip::server(&there, &back, last),
-            )
-        }?;
+        if row.case != Case::Wake {
+            let back = make()?;
+            return self.there_and_back(row, (&there, &there), (&back, &back));
+        }
+        let (ns, board) = (nanoseconds(self.pass(row)), Board::new()?);
+        let (report, _) =
+            self.pair(row).run(|| wake::waiter(&there, &board, ns), || wake::setter(&there, &board, ns))?;
         Ok(Sample { report, shares: Vec::new() })
+    }
+
+    /// The client sends and receives in a task, the server blocks.
+    fn over_a_reactor(&self, row: Row) -> Result<Sample, Fault> {
+        let (there, back) = (Named::<Words>::words()?, Named::<Words>::words()?);
+        self.there_and_back(row, (&Tasks(&there), &there), (&Tasks(&back), &back))
+    }
+
+    /// Both signals as the client and as the server hold them.
+    fn there_and_back(
+        &self,
+        row: Row,
+        there: (&impl Signal, &impl Signal),
+        back: (&impl Signal, &impl Signal),
+    ) -> Result<Sample, Fault> {
+        let ns = nanoseconds(self.pass(row));
+        let board = Region::new(LINE)?;
+        let last = board.word64(0);
+        let (report, _) = self.pair(row).run(
+            || round_trip::client(there.0, back.0, last, ns),
+            || round_trip::server(there.1, back.1, last),
+        )?;
+        Ok(Sample { report, shares: Vec::new() })
+    }
+
+    fn pair(&self, row: Row) -> Pair<'_> {
+        let patience = self.pass(row) + GRACE;
+        Pair { cores: Cores::among(self.cores), patience, signals: self.signals }
     }
 }
 

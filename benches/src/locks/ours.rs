@@ -2,6 +2,7 @@
 
 mod events;
 mod locks;
+mod tasks;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ use super::{Exclusion, Section, Signal, SignalEnd};
 
 pub(super) use events::{Auto, Flagged, Manual};
 pub(super) use locks::{Bare, Data, Pool, Reader, Recursive, Units, Writer};
+pub(super) use tasks::{Tasks, Words};
 
 /// Bytes of any of them, at most.
 const ROOM: usize = 256 << 10;

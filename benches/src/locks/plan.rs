@@ -18,6 +18,8 @@ named! {
         Wake = "wake",
         /// There and back by two signals, each side waiting as it does by default.
         EventRtt = "event-rtt",
+        /// There and back over two queues, the client a task on a reactor, the server a process that blocks.
+        AsyncRtt = "async-rtt",
     }
 }
 
@@ -62,6 +64,10 @@ named! {
         EventAuto = "event-auto",
         /// Our condition variable, with a mutex over a flag.
         Condvar = "condvar",
+        /// Our queue, the client blocking as well.
+        Queue = "queue",
+        /// Our queue, the client a task of tokio.
+        Tokio = "tokio",
     }
 }
 
@@ -85,13 +91,28 @@ const LOCKS: &[I] = &[
     I::Permits,
 ];
 /// Everything that one process sets and another waits for.
-const SIGNALS: &[I] =
-    &[I::LimitLine, I::LimitFutex, I::PosixSem, I::Eventfd, I::RawSync, I::Event, I::EventAuto, I::Semaphore];
+const SIGNALS: &[I] = &[
+    I::LimitLine,
+    I::LimitFutex,
+    I::PosixSem,
+    I::Eventfd,
+    I::RawSync,
+    I::Event,
+    I::EventAuto,
+    I::Semaphore,
+    I::Condvar,
+];
+/// What a message goes through, there and back.
+const REACTORS: &[I] = &[I::LimitFutex, I::Queue, I::Tokio];
 
 impl Case {
     /// What has a row, in the order of the table.
     pub fn implementations(self) -> impl Iterator<Item = Implementation> {
-        let all = if self.is_exclusion() { LOCKS } else { SIGNALS };
+        let all = match self {
+            Self::AsyncRtt => REACTORS,
+            _ if self.is_exclusion() => LOCKS,
+            _ => SIGNALS,
+        };
         all.iter().copied().filter(move |one| self.admits(*one))
     }
 
@@ -103,7 +124,7 @@ impl Case {
             Self::Oversub => !matches!(implementation, I::RwLockRead | I::LimitCas),
             // Who never sleeps is never woken.
             Self::Wake => implementation != I::LimitLine,
-            Self::Uncontended | Self::EventRtt => true,
+            Self::Uncontended | Self::EventRtt | Self::AsyncRtt => true,
         }
     }
 
@@ -116,7 +137,7 @@ impl Case {
     pub fn processes(self) -> usize {
         match self {
             Self::Uncontended => 1,
-            Self::Contended | Self::Wake | Self::EventRtt => 2,
+            Self::Contended | Self::Wake | Self::EventRtt | Self::AsyncRtt => 2,
             Self::Oversub => 8,
         }
     }

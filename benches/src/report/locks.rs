@@ -22,8 +22,14 @@ const LOCKS: [Implementation; 7] = [
     Implementation::Permits,
 ];
 /// Our own signals.
-const SIGNALS: [Implementation; 4] =
-    [Implementation::Event, Implementation::EventAuto, Implementation::Semaphore, Implementation::Condvar];
+const SIGNALS: [Implementation; 6] = [
+    Implementation::Event,
+    Implementation::EventAuto,
+    Implementation::Semaphore,
+    Implementation::Condvar,
+    Implementation::Queue,
+    Implementation::Tokio,
+];
 
 /// The whole table.
 pub fn table(rows: &[Measured], style: Style) -> String {
@@ -45,6 +51,7 @@ fn heading(text: &mut String, case: Case) {
         Case::Oversub => ("8 processes on 2 cores, the same", ["a second", "ns each", "min / max"]),
         Case::Wake => ("Set until a sleeping waiter runs", ["p50", "p99", "p99.9"]),
         Case::EventRtt => ("There and back by two signals", ["p50", "p99", "p99.9"]),
+        Case::AsyncRtt => ("There and back over two queues", ["p50", "p99", "p99.9"]),
     };
     // Writing to a string does not fail.
     let _ = writeln!(text, "{title:<36}{}", columns.map(|name| format!("{name:>15}")).concat().trim_end());
@@ -77,7 +84,7 @@ fn cells(measured: &Measured, unicode: bool) -> [String; 3] {
         }
         Case::Contended => [per_s, each, shown(measured.smaller_share, digits)],
         Case::Oversub => [per_s, each, shown(measured.fairness, digits)],
-        Case::Wake | Case::EventRtt => match measured.latency {
+        Case::Wake | Case::EventRtt | Case::AsyncRtt => match measured.latency {
             Some(latency) => {
                 [latency.p50_ns, latency.p99_ns, latency.p999_ns].map(|value| time(value, unicode))
             }
@@ -186,6 +193,7 @@ impl Rows<'_> {
         let compared = [
             (Case::Wake, "set until a sleeping waiter runs", "the bare futex wake"),
             (Case::EventRtt, "there and back by two signals", "the bare futex ping-pong"),
+            (Case::AsyncRtt, "there and back over two queues", "the bare futex ping-pong"),
         ];
         for (case, what, limit) in compared {
             let others = [

@@ -67,13 +67,13 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "GROUP", value_enum, default_value = "queue")]
     pub(crate) group: Groups,
     /// Only these cases: rtt, rtt-samecore, oneway, handover, idle, paced; of the locks uncontended, contended,
-    /// oversub, wake, event-rtt
+    /// oversub, wake, event-rtt, async-rtt
     #[arg(long = "case", value_name = "CASE", value_delimiter = ',', value_parser = parse_case)]
     pub(crate) cases: Vec<String>,
     /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane, lane-copy,
     /// ring, mpsc, broadcast, queue, blocks; queues bring vyukov along, the bare queue. Of the locks mutex, lock,
     /// rlock, rwlock-read, rwlock-write, semaphore, permits, event, event-auto, condvar, pthread, pthread-robust,
-    /// posix-sem, eventfd, std-mutex, raw_sync
+    /// posix-sem, eventfd, std-mutex, raw_sync; for async-rtt queue and tokio
     #[arg(long = "impl", value_name = "IMPL", value_delimiter = ',', value_parser = parse_implementation)]
     pub(crate) implementations: Vec<String>,
     /// Only these sizes: multiples of 8 bytes up to 64MiB, such as 64, 1KiB, 4MiB
