@@ -21,12 +21,21 @@ fn run(program: &str, arguments: &[&str]) -> (Value, bool) {
 }
 
 #[test]
-fn a_sample_of_places_passes_and_the_broken_lane_is_caught() {
-    let names = ["send", "loan-release", "unlock", "attach", "control-right", "control-broken"];
+fn a_sample_of_places_passes_and_the_broken_ones_are_caught() {
+    let names = [
+        "send",
+        "loan-release",
+        "unlock",
+        "attach",
+        "event",
+        "control-right",
+        "control-broken",
+        "control-nobodys",
+    ];
     let targets: Vec<&str> = names.iter().flat_map(|name| ["--target", name]).collect();
     let (line, content) = run(env!("CARGO_BIN_EXE_step-kill"), &[&["--json"], targets.as_slice()].concat());
     assert!(content, "{line}");
-    assert_eq!((&line["faults"], &line["broken_caught"]), (&Value::from(0), &Value::from(1)), "{line}");
+    assert_eq!((&line["faults"], &line["broken_caught"]), (&Value::from(0), &Value::from(2)), "{line}");
 }
 
 #[test]

@@ -162,7 +162,12 @@ impl Run<'_> {
 
     fn pair(&self, row: Row) -> Pair<'_> {
         let patience = self.pass(row) + GRACE;
-        Pair { cores: Cores::among(self.cores), patience, signals: self.signals }
+        let cores = Cores::among(self.cores);
+        let cores = match row.case {
+            Case::AsyncRttSamecore => Cores { server: cores.client, ..cores },
+            _ => cores,
+        };
+        Pair { cores, patience, signals: self.signals }
     }
 }
 

@@ -20,6 +20,8 @@ named! {
         EventRtt = "event-rtt",
         /// There and back over two queues, the client a task on a reactor, the server a process that blocks.
         AsyncRtt = "async-rtt",
+        /// The same on one core, where each side must sleep to let the other run.
+        AsyncRttSamecore = "async-rtt-samecore",
     }
 }
 
@@ -109,7 +111,7 @@ impl Case {
     /// What has a row, in the order of the table.
     pub fn implementations(self) -> impl Iterator<Item = Implementation> {
         let all = match self {
-            Self::AsyncRtt => REACTORS,
+            Self::AsyncRtt | Self::AsyncRttSamecore => REACTORS,
             _ if self.is_exclusion() => LOCKS,
             _ => SIGNALS,
         };
@@ -124,7 +126,7 @@ impl Case {
             Self::Oversub => !matches!(implementation, I::RwLockRead | I::LimitCas),
             // Who never sleeps is never woken.
             Self::Wake => implementation != I::LimitLine,
-            Self::Uncontended | Self::EventRtt | Self::AsyncRtt => true,
+            Self::Uncontended | Self::EventRtt | Self::AsyncRtt | Self::AsyncRttSamecore => true,
         }
     }
 
@@ -137,7 +139,7 @@ impl Case {
     pub fn processes(self) -> usize {
         match self {
             Self::Uncontended => 1,
-            Self::Contended | Self::Wake | Self::EventRtt | Self::AsyncRtt => 2,
+            Self::Contended | Self::Wake | Self::EventRtt | Self::AsyncRtt | Self::AsyncRttSamecore => 2,
             Self::Oversub => 8,
         }
     }

@@ -52,6 +52,7 @@ fn heading(text: &mut String, case: Case) {
         Case::Wake => ("Set until a sleeping waiter runs", ["p50", "p99", "p99.9"]),
         Case::EventRtt => ("There and back by two signals", ["p50", "p99", "p99.9"]),
         Case::AsyncRtt => ("There and back over two queues", ["p50", "p99", "p99.9"]),
+        Case::AsyncRttSamecore => ("The same on one core", ["p50", "p99", "p99.9"]),
     };
     // Writing to a string does not fail.
     let _ = writeln!(text, "{title:<36}{}", columns.map(|name| format!("{name:>15}")).concat().trim_end());
@@ -84,7 +85,7 @@ fn cells(measured: &Measured, unicode: bool) -> [String; 3] {
         }
         Case::Contended => [per_s, each, shown(measured.smaller_share, digits)],
         Case::Oversub => [per_s, each, shown(measured.fairness, digits)],
-        Case::Wake | Case::EventRtt | Case::AsyncRtt => match measured.latency {
+        Case::Wake | Case::EventRtt | Case::AsyncRtt | Case::AsyncRttSamecore => match measured.latency {
             Some(latency) => {
                 [latency.p50_ns, latency.p99_ns, latency.p999_ns].map(|value| time(value, unicode))
             }
@@ -194,6 +195,11 @@ impl Rows<'_> {
             (Case::Wake, "set until a sleeping waiter runs", "the bare futex wake"),
             (Case::EventRtt, "there and back by two signals", "the bare futex ping-pong"),
             (Case::AsyncRtt, "there and back over two queues", "the bare futex ping-pong"),
+            (
+                Case::AsyncRttSamecore,
+                "there and back over two queues on one core",
+                "the bare futex ping-pong",
+            ),
         ];
         for (case, what, limit) in compared {
             let others = [

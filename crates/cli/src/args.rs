@@ -67,7 +67,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "GROUP", value_enum, default_value = "queue")]
     pub(crate) group: Groups,
     /// Only these cases: rtt, rtt-samecore, oneway, handover, idle, paced; of the locks uncontended, contended,
-    /// oversub, wake, event-rtt, async-rtt
+    /// oversub, wake, event-rtt, async-rtt, async-rtt-samecore
     #[arg(long = "case", value_name = "CASE", value_delimiter = ',', value_parser = parse_case)]
     pub(crate) cases: Vec<String>,
     /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane, lane-copy,

@@ -104,9 +104,9 @@ pub mod sync {
     pub use ginnel_object::mutex::{Init, Mutex, MutexGuard};
 
     // Locks, each as soon as it exists.
+    pub use ginnel_object::condvar::{Condvar, Guard, WaitTimeoutResult};
     pub use ginnel_object::lock::{Lock, LockGuard, RLock, RLockGuard};
     pub use ginnel_object::rwlock::{ReadGuard, RwLock, WriteGuard};
-    pub use ginnel_object::condvar::{Condvar, Guard, WaitTimeoutResult};
 
     // Signals, each as soon as it exists.
     pub use ginnel_object::barrier::{Barrier, OnDeath, Options};

@@ -54,7 +54,8 @@ impl<T: sealed::Ready + ?Sized> sealed::Ready for &mut T {
 /// # Errors
 /// As [`Select::wait`].
 pub fn wait_any(items: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Option<usize>> {
-    let select = items.iter().enumerate().fold(Select::new(), |select, (index, item)| select.on(*item, index));
+    let select =
+        items.iter().enumerate().fold(Select::new(), |select, (index, item)| select.on(*item, index));
     select.wait_until(timeout.map_or(Deadline::NEVER, Deadline::after))
 }
 

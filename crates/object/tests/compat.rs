@@ -9,7 +9,7 @@ use std::{fs, process, thread};
 use ginnel_object::compat::{Event, Shmem};
 use ginnel_object::{Error, ErrorKind};
 use raw_sync::Timeout;
-use raw_sync::events::{EventImpl, EventInit, EventState};
+use raw_sync::events::{EventInit, EventState};
 use shared_memory::ShmemConf;
 
 const SHORT: Timeout = Timeout::Val(Duration::from_millis(20));

@@ -41,7 +41,7 @@ fn each_kind_of_object_is_seen_to_be_ready() {
     let (sender, receiver) = queue::channel::<u32>(2).unwrap();
     let (mut producer, consumer) = spsc::channel::<u64>(2).unwrap();
     let (mut many, one) = mpsc::channel::<u64>(2).unwrap();
-    let (mut speaker, listener) = broadcast::channel::<u64>(2).unwrap();
+    let (speaker, listener) = broadcast::channel::<u64>(2).unwrap();
     let permit = pool.try_acquire().unwrap().unwrap();
     let started = Barrier::new(2);
     let release = Event::new().unwrap();
@@ -54,7 +54,8 @@ fn each_kind_of_object_is_seen_to_be_ready() {
         });
         started.wait();
         let items: [&dyn Waitable; 12] = [
-            &event, &auto, &semaphore, &pool, &lock, &rlock, &mutex, &queue, &receiver, &consumer, &one, &listener,
+            &event, &auto, &semaphore, &pool, &lock, &rlock, &mutex, &queue, &receiver, &consumer, &one,
+            &listener,
         ];
         assert_eq!(wait_any(&items, Some(SHORT)).unwrap(), None);
         event.set();

@@ -30,7 +30,7 @@
 //!   holder committed before. The ring is looked at once more after it.
 //! - E4 role taken (AcqRel on the role word): a successor sees all its predecessor did; the death of the
 //!   predecessor was ordered before by the kernel (byte lock) and by recovery's store.
-//! - E5 the sleep and wake handshake (fences) is that of `sync::park`, its E1 and E2. A commit posts with its fence, because a
+//! - The sleep and wake handshake (fences) belongs to `sync::park`. A commit posts with its fence, because a
 //!   consumer may wait for this very message. A release posts without: a producer sleeps only when the lane is full,
 //!   is worth waking at half only (docs/decisions/0007), and the consumer posts with the fence before it waits.
 //!

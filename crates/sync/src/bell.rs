@@ -217,9 +217,10 @@ mod real {
 mod model {
     use std::collections::HashMap;
     use std::io;
+    use std::sync::Arc;
 
     use ginnel_layout::ParticipantId;
-    use loom::sync::{Arc, Condvar, Mutex};
+    use loom::sync::{Condvar, Mutex};
 
     type Heard = Arc<(Mutex<bool>, Condvar)>;
 
@@ -237,7 +238,7 @@ mod model {
         /// # Errors
         /// None.
         pub fn open(key: u64, me: ParticipantId) -> io::Result<Self> {
-            let heard = Heard::default();
+            let heard = Arc::new((Mutex::new(false), Condvar::new()));
             EARS.lock().unwrap().insert((key, me.index()), Arc::clone(&heard));
             Ok(Self(heard))
         }

@@ -22,6 +22,9 @@
 //! - I1 a wait that has slept passes on every port at which it was armed, whatever its outcome.
 //! - I2 nothing is slept on that was not looked at after it was armed.
 //!
+//! Edges
+//! - E1 what makes a port ready (Release) -> the look (Acquire): the port's own; nothing here adds to it.
+//!
 //! | killed | what is left | who repairs |
 //! |---|---|---|
 //! | any time | what a killed sleeper of each port leaves | as there: recovery wakes, else the slice |
@@ -185,13 +188,13 @@ mod tests {
 
     impl Things {
         fn give(&self) {
-            self.count.fetch_add(1, Release);
+            self.count.fetch_add(1, Release); // E1
             park::post(&self.line);
         }
 
         fn take(&self) -> bool {
-            let seen = self.count.load(Acquire);
-            seen > 0 && self.count.compare_exchange(seen, seen - 1, Acquire, Acquire).is_ok()
+            let seen = self.count.load(Acquire); // E1
+            seen > 0 && self.count.compare_exchange(seen, seen - 1, Acquire, Acquire).is_ok() // E1
         }
     }
 
@@ -201,7 +204,7 @@ mod tests {
         }
 
         fn is_ready(&self) -> bool {
-            self.count.load(Acquire) > 0
+            self.count.load(Acquire) > 0 // E1
         }
 
         fn arm(&self) -> Arm {
@@ -227,7 +230,7 @@ mod tests {
         }
 
         fn is_ready(&self) -> bool {
-            self.1.load(Acquire) != 0
+            self.1.load(Acquire) != 0 // E1
         }
 
         fn arm(&self) -> Arm {
@@ -274,8 +277,9 @@ mod tests {
                         let ready = wait_any(&ports, first, Deadline::after(FOR_EVER)).unwrap();
                         first = ready + 1;
                         let got = [a, b].get(ready).is_some_and(|things| things.take());
+                        // E1
                         if got && total.fetch_add(1, Release) + 1 == 2 * EACH {
-                            done.1.store(1, Release);
+                            done.1.store(1, Release); // E1
                             gate::post_all(&done.0);
                         }
                         if done.is_ready() {
@@ -288,6 +292,6 @@ mod tests {
                 scope.spawn(move || (0..EACH).for_each(|_| things.give()));
             }
         });
-        assert_eq!(total.load(Acquire), 2 * EACH);
+        assert_eq!(total.load(Acquire), 2 * EACH); // E1
     }
 }

@@ -12,6 +12,7 @@
 mod barrier;
 mod condvar;
 mod cue;
+mod detect;
 mod doors;
 mod events;
 mod locks;
@@ -37,12 +38,13 @@ use crate::world::{World, during};
 pub(super) use barrier::{barrier_break, barrier_leave, barrier_recover};
 pub(super) use condvar::{condvar, condvar_recover};
 pub(super) use cue::Cue;
+pub(super) use detect::detect;
 pub(super) use events::{event, event_auto, semaphore, signals_recover};
 pub(super) use locks::{lock, locks_recover, mutex, nobodys, rlock};
 pub(super) use once::{once, once_recover};
 pub(super) use permits::{permits, permits_recover};
 pub(super) use rwlock::{rwlock_read, rwlock_recover, rwlock_write};
-pub(super) use select::{bells, select, select_recover};
+pub(super) use select::{bells, select_lock, select_queue, select_recover, select_semaphore};
 
 /// How long after a death the next one may take to proceed.
 const PROMPT: Duration = Duration::from_millis(100);
@@ -264,7 +266,7 @@ impl<H: 'static> Stage<H> {
         if let Some(doomed) = self.doomed.take() {
             doomed.kill().map_err(during("reap the first dead one"))?;
         }
-        self.from_now();
+        self.count_from_now();
         for other in self.others.iter().filter(|other| other.stopped) {
             other.child.signal(Signal::SIGCONT).map_err(during("let one go on"))?;
         }
@@ -272,7 +274,7 @@ impl<H: 'static> Stage<H> {
     }
 
     /// Counts everybody's time from now on: the survivor has done something for them.
-    fn from_now(&mut self) {
+    fn count_from_now(&mut self) {
         for other in &mut self.others {
             other.delay = delay_of(other.child.pid());
         }

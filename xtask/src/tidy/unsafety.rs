@@ -20,6 +20,8 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("benches/src/locks/rivals/raw.rs", "gives memory to the rival"),
     ("benches/src/memory.rs", "maps the memory of the control rows"),
     ("benches/src/queues/ring.rs", "lends a mapping to the ring"),
+    ("crates/ginnel/examples/open_shared_memory.rs", "makes an event in memory of another crate"),
+    ("crates/ginnel/examples/raw_sync_event.rs", "makes an event in memory of another crate"),
     ("crates/object/src/compat/event.rs", "an event in memory of the caller's"),
     ("crates/object/src/compat/shmem.rs", "lends memory that other processes write"),
     ("crates/object/tests/compat.rs", "uses the unsafe traits of raw_sync"),

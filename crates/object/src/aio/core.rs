@@ -278,7 +278,9 @@ impl<'a, H: Ready, R: Reactor, F> Op<'a, H, R, F> {
     }
 }
 
-impl<H: Ready + Unpin, R: Reactor, T, F: FnMut(&mut H, bool) -> Option<T> + Unpin> Future for Op<'_, H, R, F> {
+impl<H: Ready + Unpin, R: Reactor, T, F: FnMut(&mut H, bool) -> Option<T> + Unpin> Future
+    for Op<'_, H, R, F>
+{
     type Output = Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {

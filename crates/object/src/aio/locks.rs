@@ -9,7 +9,9 @@ use crate::event::Event;
 use crate::lock::{Lock, LockGuard, RLock, RLockGuard};
 use crate::message::Plain;
 use crate::mutex::{Mutex, MutexGuard};
+use crate::once::OnceValue;
 use crate::permits::{Permit, PermitPool};
+use crate::rwlock::{RwLock, WriteGuard};
 use crate::semaphore::Semaphore;
 
 impl<R: Reactor> Async<Event, R> {
@@ -73,6 +75,28 @@ impl<T: Plain, R: Reactor> Async<Mutex<T>, R> {
     pub async fn lock(&self) -> Result<MutexGuard<'_, T>> {
         let mutex = self.get_ref();
         self.taking(|_, armed| tried(armed, || mutex.try_lock(), || mutex.try_lock_armed())).await?
+    }
+}
+
+impl<T: Plain, R: Reactor> Async<RwLock<T>, R> {
+    /// Takes it to write, when nobody has it. Cancelled, it has not. Readers are looked at each millisecond.
+    ///
+    /// # Errors
+    /// As [`RwLock::write`]; `Taken` or `Os` where no descriptor is to be had.
+    pub async fn write(&self) -> Result<WriteGuard<'_, T>> {
+        let lock = self.get_ref();
+        self.taking(|_, armed| tried(armed, || lock.try_write(), || lock.try_write_armed())).await?
+    }
+}
+
+impl<T: Plain, R: Reactor> Async<OnceValue<T>, R> {
+    /// The value, once it is there.
+    ///
+    /// # Errors
+    /// `Taken` or `Os` where no descriptor is to be had; `Forked`.
+    pub async fn wait(&self) -> Result<&T> {
+        let value = self.get_ref();
+        self.taking(|_, _| value.get()).await
     }
 }
 

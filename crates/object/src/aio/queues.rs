@@ -9,7 +9,9 @@ use crate::queue::{Lease, Queue, Receiver, Sender, Slot};
 use crate::spsc;
 
 /// None: nothing there now.
-pub(super) fn now<T>(tried: std::result::Result<T, TryRecvError>) -> Option<std::result::Result<T, RecvError>> {
+pub(super) fn now<T>(
+    tried: std::result::Result<T, TryRecvError>,
+) -> Option<std::result::Result<T, RecvError>> {
     match tried {
         Ok(value) => Some(Ok(value)),
         Err(TryRecvError::Empty) => None,

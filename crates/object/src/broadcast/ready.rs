@@ -42,10 +42,7 @@ impl<T> sealed::Ready for Receiver<T> {
     fn source(&self) -> Result<Source<'_>> {
         let object = &self.channel.object;
         object.check_fork_fast()?;
-        let port = ChannelPort {
-            reader: self.reader.port(object.arena().segment()),
-            channel: &self.channel,
-        };
+        let port = ChannelPort { reader: self.reader.port(object.arena().segment()), channel: &self.channel };
         Ok(match self.reader.bells() {
             Some(bells) => Source::heard(port, bells, object, LINE),
             None => Source { port: Box::new(port), hearing: Hearing::Deaf },

@@ -8,6 +8,8 @@
 //! - I1 the memory that `new` and `from_existing` were given has `size_of` bytes, stays mapped as long as the event is
 //!   used, and holds nothing else (their contract, which is that of the traits).
 //! - I2 the front is aligned up inside of it, and is atomics only, so any bytes are a front.
+//!
+//! - E1 magic stored (Release), when all else is -> magic found (Acquire): the rest of the front.
 #![allow(unsafe_code, reason = "an event in memory of the caller's")]
 
 use std::error::Error as Failure;
@@ -101,7 +103,7 @@ impl EventInit for Event {
         let front = unsafe { place.as_ref() };
         front.words.control.auto.store(u32::from(auto_reset), Relaxed);
         // From here on others may believe it.
-        front.magic.store(MAGIC, Release);
+        front.magic.store(MAGIC, Release); // E1
         Ok((Box::new(Self { front: place }), used))
     }
 
@@ -109,6 +111,7 @@ impl EventInit for Event {
         let (place, used) = Self::place(memory)?;
         // SAFETY: I1, I2.
         let front = unsafe { place.as_ref() };
+        // E1
         if front.magic.load(Acquire) != MAGIC {
             return Err(Error::new(ErrorKind::Mismatch, "there is no event of ginnel in this memory").into());
         }

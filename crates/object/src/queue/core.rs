@@ -139,11 +139,7 @@ impl Core {
     }
 
     #[inline(always)]
-    fn send_plain<'a>(
-        &'a self,
-        bytes: &[u8],
-        claim: impl FnOnce() -> Claimed<'a>,
-    ) -> Result<(), Stopped> {
+    fn send_plain<'a>(&'a self, bytes: &[u8], claim: impl FnOnce() -> Claimed<'a>) -> Result<(), Stopped> {
         if !self.fits(bytes.len()) {
             return self.send_long(bytes, Outgoing::none(self.arena()), claim);
         }

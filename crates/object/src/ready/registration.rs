@@ -32,6 +32,7 @@ impl Listener {
     }
 
     /// Has it announced itself, and not yet left? Then what it takes is taken as by one who has slept.
+    #[cfg(any(feature = "tokio", feature = "async-io"))]
     pub(crate) fn is_armed(&self) -> bool {
         self.armed
     }

@@ -14,8 +14,10 @@ use crate::lock::{Lock, RLock};
 use crate::manager::sealed::Sealed;
 use crate::message::Plain;
 use crate::mutex::Mutex;
+use crate::once::OnceValue;
 use crate::permits::PermitPool;
 use crate::ready::{LINE, Source, sealed};
+use crate::rwlock::RwLock;
 use crate::semaphore::Semaphore;
 
 /// How many of those who wait on a line are woken at a time.
@@ -156,6 +158,51 @@ impl sealed::Ready for Lock {
 impl sealed::Ready for RLock {
     fn source(&self) -> Result<Source<'_>> {
         on_lock(self.object(), self.lock_words(), || self.is_ready(), || self.probe())
+    }
+}
+
+/// The value, once it is there.
+impl<T: Plain> sealed::Ready for OnceValue<T> {
+    fn source(&self) -> Result<Source<'_>> {
+        self.object().check_fork()?;
+        let (is_ready, probe) = (|| self.is_ready(), || self.probe());
+        Ok(on_line(self.object(), self.line(), Discipline::Gate, is_ready, probe))
+    }
+}
+
+/// A read-write lock, of which one waits that it be free to write.
+struct WriterPort<'a, T: Plain>(&'a RwLock<T>);
+
+impl<T: Plain> Port for WriterPort<'_, T> {
+    fn word(&self) -> &AtomicU32 {
+        &self.0.lock_words().word
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+
+    fn arm(&self) -> Arm {
+        self.0.arm()
+    }
+
+    fn pass(&self, slept: bool) {
+        if slept {
+            mutex::pass(self.0.lock_words());
+        }
+    }
+
+    fn probe(&self) {
+        self.0.probe();
+    }
+}
+
+/// For a writer.
+impl<T: Plain> sealed::Ready for RwLock<T> {
+    fn source(&self) -> Result<Source<'_>> {
+        self.object().check_fork()?;
+        check_not_mine(self.object(), self.lock_words())?;
+        Ok(Source::heard(WriterPort(self), &self.lock_words().bells, self.object(), LINE))
     }
 }
 

@@ -8,7 +8,7 @@ use ginnel_testkit::step::Marks;
 use ginnel_testkit::sweep::{Fault, Plan, Report};
 
 use super::doors::NAME;
-use super::{Cue, Doomed, LIMIT, MOMENT, PROMPT, Part, Play, Stage, play, play_recoveries};
+use super::{Cue, Doomed, LIMIT, MOMENT, PROMPT, Part, Play, Stage, cue, play, play_recoveries};
 use crate::step::Progress;
 use crate::world::during;
 
@@ -61,13 +61,13 @@ fn other_comes_through<const LEAVE: bool>(
     // One who died after its arrival is one of the two, until whoever waits has recovered it, or has gone through.
     let start = Instant::now();
     while stage.it.0.waiting() == 2 && !stage.is_over(index) && start.elapsed() < PROMPT {
-        std::thread::yield_now();
+        cue::pace();
     }
     let barrier = &stage.it.0;
     let mut survivor = None;
     if !stage.is_over(index) && !barrier.is_broken() && barrier.waiting() == 1 {
         survivor = Some(stage.promptly("the survivor's arrival", For::arrive)?);
-        stage.from_now();
+        stage.count_from_now();
     }
     let said = stage.ends(index)?;
     let broken = said == BROKEN || survivor == Some(BROKEN);
@@ -92,7 +92,7 @@ fn works<const LEAVE: bool>(stage: &mut Stage<Two<LEAVE>>, index: usize) -> Resu
         stage.promptly("reset", |barrier| barrier.0.reset())?;
     }
     stage.cue().call(index, true);
-    stage.from_now();
+    stage.count_from_now();
     // Where a ticket of the dead is left, the one who came has gone through with it.
     if !stage.is_over(index) {
         stage.promptly("the survivor's arrival", For::arrive)?;
@@ -121,7 +121,7 @@ fn first<const LEAVE: bool>(stage: &mut Stage<Two<LEAVE>>) -> Result<(), String>
     stage.cue().go_on();
     // Until the other one has come, or has gone through.
     while !(stage.cue().counted() > 0 && stage.is_at_rest(0)) {
-        std::thread::yield_now();
+        cue::pace();
     }
     let done = stage.said() != 0;
     other_comes_through(stage, 0, !LEAVE && !done)?;
@@ -232,7 +232,7 @@ fn recovery<const LEAVE: bool>() -> Play<For<3, LEAVE>> {
     let check = |stage: &mut Stage<For<3, LEAVE>>| {
         if LEAVE {
             stage.cue().call(1, true);
-            stage.from_now();
+            stage.count_from_now();
             let own = stage.promptly("the survivor's arrival", For::arrive)?;
             let said = [own, stage.ends(0)?, stage.ends(1)?];
             return match said.contains(&BROKEN) {

@@ -102,7 +102,7 @@ fn notified(stage: &mut Stage<Counter>) -> Result<(), String> {
             counter.changed.notify_all();
             Ok(())
         })?;
-        stage.from_now();
+        stage.count_from_now();
     }
     for index in 0..stage.others.len() {
         stage.ends(index)?;
@@ -125,7 +125,7 @@ fn waited(stage: &mut Stage<Counter>) -> Result<(), String> {
                 counter.changed.notify_one();
                 Ok(())
             })?;
-            stage.from_now();
+            stage.count_from_now();
         }
         stage.ends(index)?;
     }
@@ -216,7 +216,7 @@ fn recoveries() -> Vec<Play<Counter>> {
             Ok(())
         };
         stage.promptly("the survivor's notify", helped)?;
-        stage.from_now();
+        stage.count_from_now();
         stage.ends(0)?;
         works(stage)
     };

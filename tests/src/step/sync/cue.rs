@@ -126,8 +126,13 @@ impl<'a> Cue<'a> {
 /// Whoever starts these processes ends them if they hang, so nothing is counted here.
 fn wait_until(mut is_so: impl FnMut() -> bool) {
     while !is_so() {
-        std::thread::sleep(PACE); // pacing, not synchronisation
+        pace();
     }
+}
+
+/// Lets the others have the core, between two looks.
+pub(super) fn pace() {
+    std::thread::sleep(PACE); // pacing, not synchronisation
 }
 
 /// Does that process sleep?

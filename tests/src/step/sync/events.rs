@@ -89,7 +89,7 @@ fn all_are_released(stage: &mut Stage<Manual>) -> Result<(), String> {
     let released = done || stage.it.is_there() || stage.is_over(0) || stage.is_over(1);
     if !released {
         stage.promptly("the survivor's set", Manual::give)?;
-        stage.from_now();
+        stage.count_from_now();
     }
     stage.ends(0)?;
     stage.ends(1)?;

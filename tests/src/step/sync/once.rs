@@ -121,7 +121,7 @@ fn made_once(stage: &mut Stage<OnceValue<u64>>) -> Result<(), String> {
     let before = stage.it.get().copied();
     let value = stage.promptly("the survivor's value", |value| value.get_or_init(|| OTHERS).copied())?;
     if before.is_none() {
-        stage.from_now();
+        stage.count_from_now();
     }
     let right = match before {
         Some(before) => before == VICTIMS && value == VICTIMS,

@@ -10,6 +10,7 @@ use ginnel_testkit::sweep::{Fault, Plan, Report};
 use super::doors::{self, Door, NAME};
 use super::{Cue, Doomed, LIMIT, MOMENT, Part, Play, Stage, play, play_recoveries};
 use crate::step::Progress;
+use crate::world::{PARTICIPANTS, during, try_attach};
 
 type Data = [u64; 2];
 
@@ -117,7 +118,23 @@ fn after<const READER: bool>(stage: &mut Stage<RwLock<Data>>) -> Result<(), Stri
         usize::from(stage.promptly("the survivor's write", |lock| lock.enter(LIMIT).map(|(_, told)| told))?);
     told += usize::from(stage.promptly("the survivor's read", |lock| read(lock, LIMIT))?);
     let most = usize::from(!READER);
-    if told > most { Err(format!("told of a death {told} times, at most {most} are due")) } else { Ok(()) }
+    if told > most {
+        return Err(format!("told of a death {told} times, at most {most} are due"));
+    }
+    successors_are_no_readers(stage)
+}
+
+/// Whoever comes to the place of a dead reader does not inherit that it reads.
+fn successors_are_no_readers(stage: &Stage<RwLock<Data>>) -> Result<(), String> {
+    stage.world.manager.recover().map_err(during("recover"))?;
+    let come = |_| {
+        let manager = try_attach(&stage.world.manager).map_err(during("a place is not free"))?;
+        <RwLock<Data> as Door>::open(&manager).map_err(during("open it at another's place"))
+    };
+    let successors = (1..PARTICIPANTS).map(come).collect::<Result<Vec<_>, String>>()?;
+    stage.promptly("the survivor's write, beside successors", |lock| lock.enter(LIMIT).map(drop))?;
+    drop(successors);
+    Ok(())
 }
 
 fn reads(lock: &RwLock<Data>, marks: &Marks, cue: &Cue<'_>) {

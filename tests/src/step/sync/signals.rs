@@ -13,11 +13,11 @@ use crate::world::during;
 const GAVE_UP: u64 = 1;
 const TOOK: u64 = 2;
 
-/// How long it waits for what others may take before it, as it goes step by step.
-const ENOUGH: Duration = Duration::from_secs(2);
-
 /// What one gives and another takes.
 pub(super) trait Signal: Sized + 'static {
+    /// How long the victim waits for what others may take before it, as it goes step by step.
+    const ENOUGH: Duration = Duration::from_secs(2);
+
     fn open(manager: &Manager) -> ginnel::Result<Self>;
 
     fn give(&self) -> ginnel::Result<()>;
@@ -66,12 +66,15 @@ fn settle<S: Signal, const HELPERS: usize, const DELTA: i64, const BEFORE: i64>(
         stage.ends(helper)?;
     }
     let (mut count, sleepers) = (BEFORE, HELPERS..stage.others.len());
+    if done && DELTA > 0 && !sleepers.clone().all(|sleeper| stage.is_woken(sleeper)) {
+        return Err("not woken: who waits sleeps on after the gift".to_owned());
+    }
     for sleeper in sleepers.clone() {
         let given = (done && DELTA > 0) || stage.it.is_there() || stage.is_over(sleeper);
         if !given {
             stage.promptly("the survivor's gift", S::give)?;
             count += 1;
-            stage.from_now();
+            stage.count_from_now();
         }
         stage.ends(sleeper)?;
     }
@@ -99,7 +102,7 @@ fn works<S: Signal>(stage: &Stage<S>) -> Result<(), String> {
 
 fn takes<S: Signal>(signal: &S, marks: &Marks, cue: &Cue<'_>) {
     cue.begins(marks);
-    let taken = signal.take(ENOUGH);
+    let taken = signal.take(S::ENOUGH);
     cue.says(if taken { TOOK } else { GAVE_UP });
     marks.end();
 }

@@ -1,4 +1,8 @@
 //! A reader as one of several things to wait for.
+//!
+//! Edges
+//! - E4 (pairs with broadcast.rs E4) closed seen, fence (SeqCst), then the slot: a claim from before is seen.
+//! - E5 (pairs with broadcast.rs E5) flag, fence of the sleeper (SeqCst) <-> fence of the waker; `seq` is read first (Acquire).
 
 use core::fmt;
 

@@ -1,4 +1,9 @@
 //! The consumer's end as one of several things to wait for.
+//!
+//! Edges
+//! - E1 (pairs with lane.rs E1) commit -> header load (Acquire): there is a message.
+//! - E3 (pairs with lane.rs E3) role given up or recovered -> role load (Acquire): all that was committed before.
+//! - E5 (pairs with park.rs E1) flag, fence of the sleeper (SeqCst) <-> fence of the waker; `seq` is read first (Acquire).
 
 use core::fmt;
 

@@ -1,4 +1,8 @@
 //! The producer's end as one of several things to wait for.
+//!
+//! Edges
+//! - E2 (pairs with lane.rs E2) acknowledgement -> head load (Acquire): there is room.
+//! - E3 (pairs with lane.rs E3) role given up or recovered -> role load (Acquire): nobody will make room.
 
 use core::fmt;
 
@@ -46,8 +50,11 @@ impl End {
         let shape = &self.lane.shape;
         let head = Cursor::from_bits(self.lane.control().head.load(Acquire)); // E2
         let used = Cursor { index: 0, ..head }.distance(self.tail.cursor(), shape.size);
-        let wanted =
-            if shape.value_size == 0 { shape.size / 2 } else { self.lane.record_size(shape.value_size) + GRANULE };
+        let wanted = if shape.value_size == 0 {
+            shape.size / 2
+        } else {
+            self.lane.record_size(shape.value_size) + GRANULE
+        };
         // An impossible head is an error, which the attempt gives.
         used.is_none_or(|used| wanted <= shape.size - used)
     }

@@ -1,4 +1,8 @@
 //! The receiving end as one of several things to wait for.
+//!
+//! Edges
+//! - E5 (pairs with mpsc.rs E5) census raised -> census load (Acquire): the roles of those takings.
+//! - E6 (pairs with park.rs E1) releases, fence (SeqCst), then the flags of the lanes' producers.
 
 use core::fmt;
 
