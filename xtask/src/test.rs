@@ -119,28 +119,44 @@ fn fmt(workspace: &Workspace) -> Result<Outcome, String> {
 }
 
 fn clippy(workspace: &Workspace) -> Result<Outcome, String> {
-    let mut command = workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]);
+    let mut command = workspace.cargo([
+        "clippy",
+        "--workspace",
+        "--all-features",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ]);
     command.env("CARGO_TARGET_DIR", workspace.target.join("clippy"));
     workspace::run(command).map(passed)
 }
 
 fn doc(workspace: &Workspace) -> Result<Outcome, String> {
-    let mut command = workspace.cargo(["doc", "--workspace", "--no-deps", "--lib"]);
+    let mut command = workspace.cargo(["doc", "--workspace", "--all-features", "--no-deps", "--lib"]);
     command.env("RUSTDOCFLAGS", "--deny warnings");
     workspace::run(command).map(passed)
 }
 
 fn tests(workspace: &Workspace) -> Result<Outcome, String> {
     if works(&mut workspace.cargo(["nextest", "--version"])) {
-        workspace::run(workspace.cargo(["nextest", "run", "--workspace", "--no-fail-fast"])).map(passed)
+        workspace::run(workspace.cargo(["nextest", "run", "--workspace", "--all-features", "--no-fail-fast"]))
+            .map(passed)
     } else {
         println!("cargo-nextest is not installed: running the same tests with cargo test");
-        workspace::run(workspace.cargo(["test", "--workspace", "--tests", "--no-fail-fast"])).map(passed)
+        workspace::run(workspace.cargo([
+            "test",
+            "--workspace",
+            "--all-features",
+            "--tests",
+            "--no-fail-fast",
+        ]))
+        .map(passed)
     }
 }
 
 fn doctests(workspace: &Workspace) -> Result<Outcome, String> {
-    workspace::run(workspace.cargo(["test", "--workspace", "--doc"])).map(passed)
+    workspace::run(workspace.cargo(["test", "--workspace", "--all-features", "--doc"])).map(passed)
 }
 
 /// Loom changes every atomic, so it has its own flags and its own target directory.

@@ -9,7 +9,7 @@
 //! RwLockWords   0 LockWords   128 {inside @0, cells @4, present[4] @8}   256 drained   384 opened   512 ReaderCell[cells]   data
 //! CondvarWords  0 {notified @0, sleepers[4] @8}   128 line
 //! OnceWords     0 LockWords   128 {state @0}   256 done   384 data
-//! wait word     {entry:16 | gen:19 | participant:13 | thread:16}, 0: free
+//! wait word     {entry:16 | number:19 | participant:13 | thread:16}, 0: free
 //! ```
 //!
 //! | field | written by | read by | after a crash |
@@ -174,9 +174,9 @@ pub struct OnceWords {
 /// Words of the table of waits.
 pub const WAIT_WORDS: usize = 2048;
 
-const GENERATION_BITS: u32 = 19;
-const GENERATION_SHIFT: u32 = THREAD_BITS + OWNER_BITS;
-const ENTRY_SHIFT: u32 = GENERATION_SHIFT + GENERATION_BITS;
+const NUMBER_BITS: u32 = 19;
+const NUMBER_SHIFT: u32 = THREAD_BITS + OWNER_BITS;
+const ENTRY_SHIFT: u32 = NUMBER_SHIFT + NUMBER_BITS;
 
 const _: () = assert!(ENTRY_SHIFT == 48);
 
@@ -185,8 +185,9 @@ const _: () = assert!(ENTRY_SHIFT == 48);
 pub struct WaitEntry {
     /// The lock's entry in the directory.
     pub entry: u16,
-    /// The low 19 bits of the lock's generation.
-    pub generation: u32,
+    /// The low 19 bits of a number that the thread raises at each wait, so that no two words of it are equal: a word
+    /// seen twice was there in between. It needs no generation of the entry, which lives while somebody waits for it.
+    pub number: u32,
     /// Who waits: owner bits as in the word of a lock, never 0.
     pub owner: u32,
 }
@@ -202,17 +203,15 @@ impl WaitEntry {
         if owner == 0 || !is_owner_whole(owner) {
             return None;
         }
-        let generation = (word >> GENERATION_SHIFT) as u32 & ((1 << GENERATION_BITS) - 1);
-        Some(Self { entry: (word >> ENTRY_SHIFT) as u16, generation, owner })
+        let number = (word >> NUMBER_SHIFT) as u32 & ((1 << NUMBER_BITS) - 1);
+        Some(Self { entry: (word >> ENTRY_SHIFT) as u16, number, owner })
     }
 
-    /// Puts it together. Bits of the generation above the 19th are left away.
+    /// Puts it together. Bits of the number above the 19th are left away.
     #[must_use]
     pub const fn bits(self) -> u64 {
-        let generation = self.generation as u64 & ((1 << GENERATION_BITS) - 1);
-        ((self.entry as u64) << ENTRY_SHIFT)
-            | (generation << GENERATION_SHIFT)
-            | (self.owner & OWNER_MASK) as u64
+        let number = self.number as u64 & ((1 << NUMBER_BITS) - 1);
+        ((self.entry as u64) << ENTRY_SHIFT) | (number << NUMBER_SHIFT) | (self.owner & OWNER_MASK) as u64
     }
 }
 
@@ -244,9 +243,9 @@ mod tests {
 
     #[test]
     fn wait_words_survive_the_round_trip() {
-        let entry = WaitEntry { entry: 0xfedc, generation: 0x7_ffff, owner: OWNER_MASK };
+        let entry = WaitEntry { entry: 0xfedc, number: 0x7_ffff, owner: OWNER_MASK };
         assert_eq!(WaitEntry::from_bits(entry.bits()), Some(entry));
-        let longer = WaitEntry { generation: 0xff_ffff, ..entry };
+        let longer = WaitEntry { number: 0xff_ffff, ..entry };
         assert_eq!(WaitEntry::from_bits(longer.bits()), Some(entry));
         assert_eq!(owner_participant(OWNER_MASK), ParticipantId::from_bits(8191));
     }

@@ -6,6 +6,8 @@
 //!   the counts and bits of its sides; all change under one lock of this process.
 //! - I2 an `ObjectRef` exists only while I1 holds for its entry, so the object it names is LIVE, its pages are
 //!   its own, and they stay mapped (it holds the arena).
+//! - I3 the detector's table is held by a count alone: an `ObjectRef` in the arena would keep the arena that keeps it.
+//!   It is counted out when the arena is dropped, the last of all holds, for no `ObjectRef` is left then.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,7 +23,6 @@ use ginnel_segment::{ForkMark, RunState, Segment};
 use ginnel_sync::mutex::{self, Holder, LockError};
 use ginnel_sync::{Deadline, Mode, Waiter};
 
-use crate::detect::Waits;
 use crate::error::{Error, ErrorKind, Owner, OwnerState, Result};
 use crate::life;
 use crate::message::Message;
@@ -36,7 +37,8 @@ pub struct Arena {
     segment: Segment,
     handles: Mutex<HashMap<u32, Holds>>,
     ears: Ears,
-    waits: OnceLock<Waits>,
+    /// The entry of the detector's table (I3).
+    waits: OnceLock<u32>,
 }
 
 /// How many handles of one object this process has.
@@ -83,6 +85,14 @@ impl fmt::Debug for Arena {
     }
 }
 
+impl Drop for Arena {
+    fn drop(&mut self) {
+        if let (Some(table), Ok(())) = (self.waits(), self.segment.check_fork()) {
+            self.count_out(table, Side::Neither);
+        }
+    }
+}
+
 /// What kind of object, and of what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
@@ -125,10 +135,18 @@ impl Arena {
         &self.ears
     }
 
-    /// The table of waits, once this process has switched the detector on.
-    #[allow(dead_code, reason = "for what polls and what detects")]
-    pub(crate) fn waits(&self) -> &OnceLock<Waits> {
-        &self.waits
+    /// The entry of the table of waits, once this process has switched the detector on.
+    pub(crate) fn waits(&self) -> Option<u32> {
+        self.waits.get().copied()
+    }
+
+    /// Holds the table of waits from now on (I3).
+    pub(crate) fn keep_waits(&self, table: &ObjectRef) {
+        let Some(entry) = self.segment.entry(table.index) else { return };
+        // If another thread was first, its table is the same. `table` holds it until it is counted in.
+        if self.waits.set(table.index).is_ok() {
+            self.count_in(table.index, entry, Side::Neither);
+        }
     }
 
     fn handles(&self) -> MutexGuard<'_, HashMap<u32, Holds>> {

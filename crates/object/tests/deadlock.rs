@@ -6,6 +6,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
+use ginnel_layout::atomic::{AtomicU32, Ordering::Relaxed};
 use ginnel_object::lock::{Lock, RLock};
 use ginnel_object::manager::{Manager, Options};
 use ginnel_object::{Error, ErrorKind, Mutex};
@@ -145,4 +146,91 @@ fn waits_without_a_cycle_are_left_alone() {
     });
     assert_eq!(*inner.lock().expect("free"), 4 * ROUNDS);
     assert!(outer.lock().is_ok() && manager.detect_deadlocks().is_ok(), "twice is as good as once");
+}
+
+/// One thread holds `held` and wants `wanted` again and again; the others take `wanted`, give it back, and only then
+/// wait for `held`, with a deadline, again and again. What they hold and what they wait for look like a cycle to who
+/// looks at one after the other.
+#[test]
+fn waiters_that_give_up_and_come_again_are_in_no_cycle() {
+    const ROUNDS: u32 = 60_000;
+    let _dog = Watchdog::new("again", LIMIT);
+    let manager = manager();
+    let (held, wanted) = (lock(&manager, "held"), lock(&manager, "wanted"));
+    let guard = held.lock().expect("free");
+    let (rounds, is_over) = (AtomicU32::new(0), AtomicU32::new(0));
+    let told = thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while is_over.load(Relaxed) == 0 {
+                    drop(wanted.lock().expect("who holds it waits for nothing"));
+                    let error = held.lock_timeout(Duration::ZERO).expect_err("it is held");
+                    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+                    rounds.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        let mut told = None;
+        while told.is_none() && rounds.load(Relaxed) < ROUNDS {
+            told = wanted.lock().map(drop).err();
+        }
+        is_over.store(1, Relaxed);
+        told
+    });
+    drop(guard);
+    assert!(told.is_none(), "{told:?}");
+}
+
+#[test]
+fn who_died_in_a_cycle_ends_it() {
+    let dog = Watchdog::new("dead", LIMIT);
+    let manager = manager();
+    let (first, second) = (lock(&manager, "first"), lock(&manager, "second"));
+    let words = Scratch::new(2).expect("a memfd");
+    let _held = first.lock().expect("free");
+    let role = Role::new("other").through_test("deadlock_entry").fd(&manager).fd(&words);
+    let mut child = role.spawn().expect("started");
+    dog.waits_for("a child that holds its lock");
+    while words.get(0) == 0 {
+        assert_eq!(child.wait_timeout(Duration::from_millis(1)).expect("waited"), None);
+    }
+    // Two slices, in which it says that it waits, and falls asleep.
+    assert_eq!(child.wait_timeout(Duration::from_millis(45)).expect("waited"), None);
+    assert_eq!(child.kill().expect("killed"), Exit::KILLED);
+    dog.waits_for("the lock of the dead");
+    let guard = second.lock_timeout(LONG).expect("no cycle, for the dead one is in none");
+    assert!(guard.previous_owner_died().is_some());
+}
+
+#[test]
+fn the_detector_keeps_nobody_attached() {
+    let _dog = Watchdog::new("leave", LIMIT);
+    let name = format!("deadlock-leave-{}", std::process::id());
+    let options = Options::new().limit(1 << 20).participants(4).objects(8);
+    let stays = Manager::open_or_create_with(&name, options).expect("a fresh name");
+    let holders = || {
+        let mut objects = stays.inspect().objects.into_iter();
+        objects.find(|object| object.name.as_deref() == Some("ginnel.waits")).map(|table| table.holders)
+    };
+    for _ in 0..5 {
+        let leaves = Manager::open(&name).expect("there");
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| leaves.detect_deadlocks().expect("room"));
+            }
+        });
+        assert_eq!((stays.inspect().participants.len(), holders()), (2, Some(1)));
+        let one = lock(&leaves, "one");
+        let held = lock(&stays, "one");
+        let guard = held.lock().expect("free");
+        let waited = one.lock_timeout(Duration::from_millis(1)).map(drop);
+        assert_eq!(waited.map_err(|error| error.kind()), Err(ErrorKind::Timeout));
+        drop((guard, leaves));
+        assert_eq!(stays.inspect().participants.len(), 2, "a lock keeps its manager");
+        drop(one);
+        assert_eq!((stays.inspect().participants.len(), holders()), (1, Some(0)));
+    }
+    stays.detect_deadlocks().expect("the table");
+    drop(stays);
+    assert!(!Manager::list().expect("readable").contains(&name), "the last one has left");
 }

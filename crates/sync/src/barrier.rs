@@ -1,7 +1,7 @@
 //! The barrier: a number of parties meet, and none goes on before all are there, or all are told that it will not be.
 //!
 //! ```text
-//! BarrierWords   0 {parties @0, policy @4, state @8, fates @16, sleepers[4] @24}   128 line   256 ticket[parties]
+//! BarrierWords   0 {parties @0, policy @4, state @8, fates @16, sleepers[4] @24, resets @56}   128 line   256 ticket[parties]
 //! state    {phase:32 | leader: thread:16 participant:13 | 0:2 | BROKEN:1}     leader 0: nobody runs the action
 //! ticket   {phase:32 | PROV:1 | version:2 | participant:13 | thread:16}       arrived for p: phase == p+1, somebody, not PROV
 //! fates    {next:32 | bits:32}                                                bit k: phase next-1-k was broken
@@ -12,6 +12,7 @@
 //! | ticket | who arrives; recovery of its holder frees it | parties | E2 | freed (Leave), or its phase is broken (Break) |
 //! | state | turner, leader, who breaks or resets, recovery | everybody | E1 | phase and fate are whole; a dead leader is taken out |
 //! | fates | turner and `reset`, before they move the phase | late waiters | E3 | a step ahead of the phase, corrected by `reset` |
+//! | resets | `reset`, +1 between the break and the move | late waiters, before they arrive and after | E4 | one too many |
 //! | parties, policy | the maker | everybody | none: never change | as they are |
 //! | line, sleepers | see `gate` | | | |
 //!
@@ -27,7 +28,7 @@
 //! turn     an action: CAS {ph, 0} -> {ph, me}; run it
 //!          fates.next == ph: CAS {ph+1, bits << 1};  CAS {ph, 0 or me} -> {ph+1, 0}: COMMIT; wake all
 //! break    CAS {ph, any} -> {ph, BROKEN}: COMMIT; wake all                       (abort, deadline, panic of the action)
-//! reset    break; fates -> {ph+1, .. 1};  CAS {ph, BROKEN} -> {ph+1, 0}: COMMIT; wake all
+//! reset    break; resets += 1; fates -> {ph+1, .. 1};  CAS {ph, BROKEN} -> {ph+1, 0}: COMMIT; wake all
 //! recover  Break: a ticket of d for the phase, or d leads: break.  Leave: leader d -> 0; tickets of d -> {ph+1, version+1, nobody}
 //!          always: wake all
 //! ```
@@ -49,12 +50,15 @@
 //! - I1 a ticket of the present phase changes only by recovery of its holder, and from PROV to whole by its holder.
 //! - I2 a phase turns only if all tickets were in at one moment after it began; who is let through held one then.
 //! - I3 BROKEN goes by `reset` alone, so a phase that was broken is never turned.
-//! - I4 fates say the fate of a phase before the phase moves; one who sleeps through 32 phases is told Broken.
+//! - I4 fates say the fate of a phase before the phase moves. One who sleeps through 32 phases, as others may go on without it
+//!   where more than `parties` come, is told that its phase turned if no reset was begun since before it arrived, else Broken:
+//!   a reset that moved its phase was counted after it broke that phase, which was whole when the waiter arrived.
 //!
 //! Edges
 //! - E1 the CAS of state (AcqRel) -> a look (Acquire): what the turner had seen of all parties, and the action.
 //! - E2 claim (AcqRel) -> scan (Acquire): what a party did before it came.
 //! - E3 fates (AcqRel) -> fates (Acquire).
+//! - E4 resets + 1 (AcqRel) -> resets (Acquire), before the look at the state: whose break comes before it.
 //!
 //! | killed | what is left | Break | Leave |
 //! |---|---|---|---|
@@ -129,6 +133,8 @@ impl std::error::Error for BarrierError {}
 pub struct Arrival {
     /// The phase for which it holds a ticket.
     party_of: Option<u32>,
+    /// Resets begun before it arrived.
+    resets: u64,
 }
 
 /// A barrier: its words, and one ticket for each party.
@@ -186,11 +192,14 @@ impl<'a> Barrier<'a> {
         loop {
             let phase = match arrival.party_of {
                 Some(phase) => phase,
-                None => match self.arrive(me)? {
-                    (Found::Moved, _) => continue,
-                    (Found::AllTaken, phase) => phase,
-                    (Found::Ticket, phase) => *arrival.party_of.insert(phase),
-                },
+                None => {
+                    arrival.resets = self.words.control.resets.load(Acquire); // E4
+                    match self.arrive(me)? {
+                        (Found::Moved, _) => continue,
+                        (Found::AllTaken, phase) => phase,
+                        (Found::Ticket, phase) => *arrival.party_of.insert(phase),
+                    }
+                }
             };
             let is_party = arrival.party_of.is_some();
             let ready = || match self.look(phase, is_party, &mut scan) {
@@ -203,7 +212,7 @@ impl<'a> Barrier<'a> {
                 unswept.set(if is_unswept { unswept.get() + 1 } else { 0 });
             };
             let outcome = gate::wait(waiter, &self.words.line, deadline, ready, probe);
-            if let Some(end) = self.proceed(outcome, phase, is_party, me, action) {
+            if let Some(end) = self.proceed(outcome, phase, *arrival, me, action) {
                 return end;
             }
         }
@@ -214,14 +223,15 @@ impl<'a> Barrier<'a> {
         &self,
         outcome: Result<Seen, Stop>,
         phase: u32,
-        is_party: bool,
+        arrival: Arrival,
         me: Holder,
         action: &mut Option<impl FnOnce()>,
     ) -> Option<Result<bool, BarrierError>> {
+        let is_party = arrival.party_of.is_some();
         match outcome {
             Ok(Seen::Broken) => Some(Err(BarrierError::Broken)),
             Ok(Seen::Corrupted) => Some(Err(BarrierError::Corrupted)),
-            Ok(Seen::Moved) if is_party => Some(self.fate_of(phase).map(|()| false)),
+            Ok(Seen::Moved) if is_party => Some(self.fate_of(phase, arrival.resets).map(|()| false)),
             Ok(Seen::Moved | Seen::Room) => None,
             Ok(Seen::Full) => self.turn(phase, me, action).then_some(Ok(true)),
             Err(Stop::Interrupted) => Some(Err(BarrierError::Interrupted)),

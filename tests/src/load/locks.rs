@@ -1,11 +1,11 @@
 //! Random kills of those who lock, signal and meet, with every increment, permit, count and phase accounted for.
 //!
-//! Eight workers do the same: in any order, for ever, one of the acts of [`workers`], on objects that all of them share.
+//! Eight workers do the same: in any order, for ever, one of the acts of `workers`, on objects that all of them share.
 //! Whoever is inside something says so in words of the books and looks at its end whether somebody else did; what is
 //! counted behind a lock is counted in the books too, before and after. A worker that is killed leaves at most one act
 //! of each kind open, which may have happened or not; everything else must agree in the end.
 //!
-//! No wait of a worker may take longer than [`LONGEST`](workers::LONGEST): then something is blocked, and the worker
+//! No wait of a worker may take longer than `LONGEST`: then something is blocked, and the worker
 //! ends, which ends the run.
 
 mod books;

@@ -34,11 +34,15 @@ impl Barrier<'_> {
         }
     }
 
-    /// How `phase`, which is over, ended.
-    pub(super) fn fate_of(&self, phase: u32) -> Result<(), BarrierError> {
+    /// How `phase`, which is over, ended. `resets` had been begun before one arrived for it.
+    pub(super) fn fate_of(&self, phase: u32, resets: u64) -> Result<(), BarrierError> {
         let word = self.words.control.fates.load(Acquire); // E3
         let back = ((word >> 32) as u32).wrapping_sub(1).wrapping_sub(phase);
-        let turned = back < REMEMBERED && (word as u32 >> back) & 1 == 0;
+        let turned = match word as u32 >> back.min(REMEMBERED - 1) & 1 {
+            // Too long ago to be written down (I4).
+            _ if back >= REMEMBERED => self.words.control.resets.load(Acquire) == resets, // E4
+            bit => bit == 0,
+        };
         if turned { Ok(()) } else { Err(BarrierError::Broken) }
     }
 
@@ -80,6 +84,7 @@ impl Barrier<'_> {
             if now != broken && !self.advance(now, broken) {
                 continue;
             }
+            self.words.control.resets.fetch_add(1, AcqRel); // E4
             self.note_fate(now.phase, true);
             self.advance(
                 broken,

@@ -228,8 +228,12 @@ fn fates_are_right_for_as_long_as_they_are_kept() {
             assert_eq!(wait(barrier, 0, FOR_EVER), Ok(true), "{k}");
         }
         for back in 0..=k {
+            let phase = start.wrapping_add(k - back);
             let known = back < REMEMBERED && !was_broken(k - back);
-            assert_eq!(barrier.fate_of(start.wrapping_add(k - back)).is_ok(), known, "{k} {back}");
+            assert_eq!(barrier.fate_of(phase, u64::MAX).is_ok(), known, "{k} {back}");
+            // Further back it is turned if there was no reset since.
+            let resets = memory.words.control.resets.load(Relaxed);
+            assert_eq!(barrier.fate_of(phase, resets).is_ok(), known || back >= REMEMBERED, "{k} {back}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Locks in processes that have the detector of deadlocks on: what they announce must not outlive them.
 //!
-//! The survivor has it off. A process that has switched it on stays attached until its end, and the survivor lives
+//! The survivor has it off. A process that has switched it on leaves no attachment behind, and the survivor lives
 //! through all trials.
 
 use std::time::Duration;

@@ -213,10 +213,10 @@ impl Barrier {
         let phase = s.processes[k].phase;
         let bit = match self.bug {
             Bug::BitmapOfFates => phase % LAP,
-            _ => s.fates.next - 1 - phase,
+            _ => s.fates.next.wrapping_sub(1).wrapping_sub(phase),
         };
         let overslept = self.bug == Bug::BitmapOfFates && s.word.phase - phase > LAP / 2;
-        let told_broken = s.fates.bits >> bit & 1 == 1;
+        let told_broken = s.fates.bits.checked_shr(u32::from(bit)).is_some_and(|bits| bits & 1 == 1);
         let was_broken = s.broken >> phase & 1 == 1;
         if told_broken != was_broken && !overslept {
             return out.violation(who, "look at fates", "it is told the wrong fate of its phase");
