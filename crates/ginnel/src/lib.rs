@@ -4,7 +4,13 @@
 //! | you want | use |
 //! |---|---|
 //! | one producer, one consumer, lowest latency | [`spsc`] |
-//! | data that one process at a time may change | [`sync::Mutex`] |
+//! | many producers, many consumers, work that must not be lost | [`queue`] |
+//! | many producers, one consumer | [`mpsc`] |
+//! | everything to everybody who listens | [`broadcast`] |
+//! | large buffers without copying them | [`blocks`] |
+//! | data that one process at a time may change | [`sync::Mutex`], [`sync::RwLock`] |
+//! | to exclude, to count, to signal, to meet | [`sync`] |
+//! | the first of several to be ready | [`select`] |
 //! | programs that find each other by name | [`Manager::open_or_create`] |
 //!
 //! Two programs that never heard of each other's process ids:
@@ -103,12 +109,12 @@ pub mod sync {
     pub use ginnel_object::info::SyncInfo;
     pub use ginnel_object::mutex::{Init, Mutex, MutexGuard};
 
-    // Locks, each as soon as it exists.
+    // Locks.
     pub use ginnel_object::condvar::{Condvar, Guard, WaitTimeoutResult};
     pub use ginnel_object::lock::{Lock, LockGuard, RLock, RLockGuard};
     pub use ginnel_object::rwlock::{ReadGuard, RwLock, WriteGuard};
 
-    // Signals, each as soon as it exists.
+    // Signals.
     pub use ginnel_object::barrier::{Barrier, OnDeath, Options};
     pub use ginnel_object::event::{Event, Reset};
     pub use ginnel_object::once::{Once, OnceState, OnceValue, SetError};

@@ -130,7 +130,6 @@ impl Arena {
     }
 
     /// Where this process listens for those who poll.
-    #[allow(dead_code, reason = "for what polls and what detects")]
     pub(crate) fn ears(&self) -> &Ears {
         &self.ears
     }

@@ -159,7 +159,6 @@ impl Event {
 }
 
 /// For waits for several objects.
-#[allow(dead_code, reason = "for select and reactors")]
 impl Event {
     pub(crate) fn line(&self) -> &WaitLine {
         &self.handle.words().line

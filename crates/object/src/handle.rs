@@ -7,7 +7,6 @@
 //! - I3 a type that is [`Shared`] is atomics and nothing else, so any bytes are a value and any process may have it.
 //! - I4 `W` is never owned by a handle: dropping or moving one touches no word.
 #![allow(unsafe_code, reason = "borrows the words of an object for its handle")]
-#![allow(dead_code, reason = "each kind of object uses a part of it")]
 
 use std::fmt;
 use std::ptr::NonNull;

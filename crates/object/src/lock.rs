@@ -191,7 +191,6 @@ impl Lock {
 type Taken = std::result::Result<Option<Locked>, mutex::LockError>;
 
 /// For those who wait for several things, and for pollers.
-#[allow(dead_code, reason = "what waits for several things uses them")]
 impl Lock {
     pub(crate) fn lock_words(&self) -> &LockWords {
         self.handle.words()
@@ -208,6 +207,7 @@ impl Lock {
     }
 
     /// [`Lock::try_lock`] for one that has armed.
+    #[cfg(any(feature = "tokio", feature = "async-io"))]
     pub(crate) fn try_lock_armed(&self) -> Result<Option<LockGuard<'_>>> {
         self.try_with(mutex::try_lock_armed)
     }

@@ -221,7 +221,6 @@ impl<T: Plain> Mutex<T> {
 }
 
 /// For those who wait for several things, and for pollers.
-#[allow(dead_code, reason = "what waits for several things uses them")]
 impl<T: Plain> Mutex<T> {
     pub(crate) fn lock_words(&self) -> &LockWords {
         self.handle.words()
@@ -238,6 +237,7 @@ impl<T: Plain> Mutex<T> {
     }
 
     /// [`Mutex::try_lock`] for one that has armed.
+    #[cfg(any(feature = "tokio", feature = "async-io"))]
     pub(crate) fn try_lock_armed(&self) -> Result<Option<MutexGuard<'_, T>>> {
         self.try_with(mutex::try_lock_armed)
     }
@@ -268,7 +268,6 @@ impl<'a, T: Plain> MutexGuard<'a, T> {
     }
 
     /// The mutex it holds.
-    #[allow(dead_code, reason = "condition variables use it")]
     pub(crate) fn mutex(&self) -> &'a Mutex<T> {
         self.mutex
     }

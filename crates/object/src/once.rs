@@ -395,7 +395,6 @@ impl<T: Plain> OnceValue<T> {
 }
 
 /// For waits for several objects.
-#[allow(dead_code, reason = "for select and reactors")]
 impl<T> OnceValue<T> {
     pub(crate) fn line(&self) -> &WaitLine {
         &self.core.words().done

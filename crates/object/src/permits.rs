@@ -188,7 +188,6 @@ impl PermitPool {
 }
 
 /// For waits for several objects.
-#[allow(dead_code, reason = "for select and reactors")]
 impl PermitPool {
     pub(crate) fn line(&self) -> &WaitLine {
         &self.handle.words().line

@@ -379,7 +379,6 @@ impl<T: Plain> RwLock<T> {
 }
 
 /// For those who wait for several things, and for pollers: its side of the writers.
-#[allow(dead_code, reason = "what waits for several things uses them")]
 impl<T: Plain> RwLock<T> {
     pub(crate) fn lock_words(&self) -> &ginnel_layout::lock::LockWords {
         &self.handle.words().lock
@@ -408,6 +407,7 @@ impl<T: Plain> RwLock<T> {
     }
 
     /// [`RwLock::try_write`] for one that has armed.
+    #[cfg(any(feature = "tokio", feature = "async-io"))]
     pub(crate) fn try_write_armed(&self) -> Result<Option<WriteGuard<'_, T>>> {
         self.try_write_with(mutex::try_lock_armed)
     }

@@ -173,7 +173,6 @@ impl Semaphore {
 }
 
 /// For waits for several objects.
-#[allow(dead_code, reason = "for select and reactors")]
 impl Semaphore {
     pub(crate) fn line(&self) -> &WaitLine {
         &self.handle.words().line

@@ -124,7 +124,6 @@ pub(crate) fn new_broadcast(base: NonNull<u8>, shape: &BroadcastShape) {
 }
 
 /// The words at the beginning of an object that is being made, for its first values.
-#[allow(dead_code, reason = "for locks and signals")]
 pub(crate) fn new_front<'a, W: Shared>(base: NonNull<u8>) -> &'a W {
     const { assert!(size_of::<W>() <= PAGE && align_of::<W>() <= PAGE) };
     // SAFETY: I3, I4; fresh pages are zero, and W is valid then.
@@ -235,7 +234,6 @@ pub(crate) fn front_of<'a, W: Shared>(segment: &'a Segment, entry: &Entry) -> Op
 
 /// `count` words `at` bytes behind the beginning of the object in an entry, for recovery (I2) and for tools. `None`:
 /// the entry, or whoever said how many there are, lies.
-#[allow(dead_code, reason = "for locks and signals")]
 pub(crate) fn tail_of<'a, W: Shared>(
     segment: &'a Segment,
     entry: &Entry,

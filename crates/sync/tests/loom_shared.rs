@@ -152,6 +152,8 @@ fn without_the_pass_a_sleeper_is_left() {
             .collect();
         permits.release(0);
         permits.release(1);
-        users.into_iter().for_each(|user| drop(user.join().unwrap()));
+        users.into_iter().for_each(|user| {
+            user.join().unwrap();
+        });
     });
 }

@@ -207,7 +207,6 @@ impl RLock {
 }
 
 /// For those who wait for several things, and for pollers.
-#[allow(dead_code, reason = "what waits for several things uses them")]
 impl RLock {
     pub(crate) fn lock_words(&self) -> &LockWords {
         self.handle.words()
@@ -225,6 +224,7 @@ impl RLock {
     }
 
     /// [`RLock::try_lock`] for one that has armed.
+    #[cfg(any(feature = "tokio", feature = "async-io"))]
     pub(crate) fn try_lock_armed(&self) -> Result<Option<RLockGuard<'_>>> {
         self.try_with(mutex::try_lock_armed)
     }
