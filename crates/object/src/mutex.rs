@@ -114,7 +114,7 @@ impl<T: Plain> Mutex<T> {
     /// `Forked`; `Corrupted`.
     #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>> {
-        self.lock_whole(Deadline::NEVER)
+        self.lock_with(Deadline::NEVER, Self::lock_whole)
     }
 
     /// Locks it if nobody holds it. Never waits.
@@ -131,7 +131,7 @@ impl<T: Plain> Mutex<T> {
     /// # Errors
     /// `Timeout`, with the owner; else as [`Mutex::lock`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>> {
-        self.lock_whole(Deadline::after(timeout))
+        self.lock_with(Deadline::after(timeout), Self::lock_whole)
     }
 
     /// Locks it; waits until `deadline`.
@@ -139,7 +139,7 @@ impl<T: Plain> Mutex<T> {
     /// # Errors
     /// `Timeout`, with the owner; else as [`Mutex::lock`].
     pub fn lock_deadline(&self, deadline: Instant) -> Result<MutexGuard<'_, T>> {
-        self.lock_whole(Deadline::at(deadline))
+        self.lock_with(Deadline::at(deadline), Self::lock_whole)
     }
 
     /// Locks it; if a holder died with it, `repair` runs first, under the lock, and makes the data whole again.
@@ -148,8 +148,7 @@ impl<T: Plain> Mutex<T> {
     /// # Errors
     /// As [`Mutex::lock`], but for `OwnerDied`.
     pub fn lock_or_repair(&self, repair: impl FnOnce(&mut T)) -> Result<MutexGuard<'_, T>> {
-        self.handle.check_fork()?;
-        let mut guard = self.lock_slowly(Deadline::NEVER, self.handle.holder())?;
+        let mut guard = self.lock_with(Deadline::NEVER, Self::lock_anyway)?;
         if guard.is_told() {
             repair(&mut guard);
             guard.consistent = true;
@@ -169,25 +168,31 @@ impl<T: Plain> Mutex<T> {
         info::of_lock(self.handle.words(), self.handle.arena())
     }
 
-    /// A lock that is free has data that need no repair, so only the slow way looks at that.
+    /// A lock that is free has data that need no repair, so only the slow way asks about that.
     #[inline(always)]
-    fn lock_whole(&self, deadline: Deadline) -> Result<MutexGuard<'_, T>> {
+    fn lock_with(
+        &self,
+        deadline: Deadline,
+        slowly: impl FnOnce(&Self, Deadline, Holder) -> Result<MutexGuard<'_, T>>,
+    ) -> Result<MutexGuard<'_, T>> {
         self.handle.check_fork()?;
         let (words, me) = (self.handle.words(), self.handle.holder());
         match mutex::take_free(words, me) {
             Some(locked) => Ok(MutexGuard::new(self, words, locked)),
-            None => self.lock_whole_slowly(deadline, me),
+            None => slowly(self, deadline, me),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn lock_whole_slowly(&self, deadline: Deadline, me: Holder) -> Result<MutexGuard<'_, T>> {
-        self.lock_slowly(deadline, me)?.whole()
+    fn lock_whole(&self, deadline: Deadline, me: Holder) -> Result<MutexGuard<'_, T>> {
+        self.lock_anyway(deadline, me)?.whole()
     }
 
     /// The lock, with data that may need repair.
-    fn lock_slowly(&self, deadline: Deadline, me: Holder) -> Result<MutexGuard<'_, T>> {
+    #[cold]
+    #[inline(never)]
+    fn lock_anyway(&self, deadline: Deadline, me: Holder) -> Result<MutexGuard<'_, T>> {
         let locked = lock::wait_for(&self.handle, self.handle.words(), me, deadline, "mutex")?;
         Ok(self.guard(locked))
     }
