@@ -7,6 +7,15 @@ use crate::arena::failed;
 use crate::fault::Fault;
 use crate::locks::Section;
 
+/// Runs `body` under what a lock gave, and gives it back.
+#[inline(always)]
+fn under<G, R>(guard: ginnel::Result<G>, body: impl FnOnce() -> R) -> Result<R, Fault> {
+    let guard = guard.map_err(|error| failed("locking", error))?;
+    let result = body();
+    drop(guard);
+    Ok(result)
+}
+
 /// `mutex`: over a word, which stays as it is.
 #[derive(Debug)]
 pub(in crate::locks) struct Data(Mutex<u64>);
@@ -21,10 +30,7 @@ impl Named<Data> {
 impl Section for Data {
     #[inline(always)]
     fn with<R>(&mut self, body: impl FnOnce() -> R) -> Result<R, Fault> {
-        let guard = self.0.lock().map_err(|error| failed("locking", error))?;
-        let result = body();
-        drop(guard);
-        Ok(result)
+        under(self.0.lock(), body)
     }
 }
 
@@ -42,10 +48,7 @@ impl Named<Bare> {
 impl Section for Bare {
     #[inline(always)]
     fn with<R>(&mut self, body: impl FnOnce() -> R) -> Result<R, Fault> {
-        let guard = self.0.lock().map_err(|error| failed("locking", error))?;
-        let result = body();
-        drop(guard);
-        Ok(result)
+        under(self.0.lock(), body)
     }
 }
 
@@ -63,10 +66,7 @@ impl Named<Recursive> {
 impl Section for Recursive {
     #[inline(always)]
     fn with<R>(&mut self, body: impl FnOnce() -> R) -> Result<R, Fault> {
-        let guard = self.0.lock().map_err(|error| failed("locking", error))?;
-        let result = body();
-        drop(guard);
-        Ok(result)
+        under(self.0.lock(), body)
     }
 }
 
@@ -84,10 +84,7 @@ impl Named<Reader> {
 impl Section for Reader {
     #[inline(always)]
     fn with<R>(&mut self, body: impl FnOnce() -> R) -> Result<R, Fault> {
-        let guard = self.0.read().map_err(|error| failed("locking for reading", error))?;
-        let result = body();
-        drop(guard);
-        Ok(result)
+        under(self.0.read(), body)
     }
 }
 
@@ -105,10 +102,7 @@ impl Named<Writer> {
 impl Section for Writer {
     #[inline(always)]
     fn with<R>(&mut self, body: impl FnOnce() -> R) -> Result<R, Fault> {
-        let guard = self.0.write().map_err(|error| failed("locking for writing", error))?;
-        let result = body();
-        drop(guard);
-        Ok(result)
+        under(self.0.write(), body)
     }
 }
 
@@ -159,9 +153,6 @@ impl Named<Pool> {
 impl Section for Pool {
     #[inline(always)]
     fn with<R>(&mut self, body: impl FnOnce() -> R) -> Result<R, Fault> {
-        let permit = self.0.acquire().map_err(|error| failed("acquiring", error))?;
-        let result = body();
-        drop(permit);
-        Ok(result)
+        under(self.0.acquire(), body)
     }
 }
