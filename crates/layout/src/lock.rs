@@ -136,7 +136,7 @@ pub struct CondvarControl {
 pub struct CondvarWords {
     /// Counters.
     pub control: CondvarControl,
-    /// Where its waiters sleep. `flag` is a number of arms here.
+    /// Where its waiters sleep. `flag` is the latest `seq` that one of them announced.
     pub line: WaitLine,
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use ginnel_object::aio::tokio::Async;
 use ginnel_object::event::Event;
 use ginnel_object::lock::Lock;
 use ginnel_object::permits::PermitPool;
+use ginnel_object::rwlock::RwLock;
 use ginnel_object::semaphore::Semaphore;
-use ginnel_object::{Queue, queue, spsc};
+use ginnel_object::{Mutex, Queue, queue, spsc};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -23,7 +24,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// A waker that counts.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Count(std::sync::Mutex<u32>);
 
 impl Wake for Count {
@@ -303,4 +304,65 @@ fn the_other_reactor_wakes_as_well() {
         }
     });
     echo.join().unwrap();
+}
+
+/// Has another thread hold something: `hold` calls what it is given when it has it, and releases it after that. What
+/// this gives makes it go on, and returns when it is released.
+fn held_elsewhere(hold: impl FnOnce(&dyn Fn()) + Send + 'static) -> impl FnOnce() {
+    let (held, is_held) = mpsc::channel();
+    let (free, is_free) = mpsc::channel();
+    let keeper = thread::spawn(move || {
+        hold(&|| {
+            held.send(()).unwrap();
+            is_free.recv().unwrap();
+        });
+    });
+    is_held.recv().unwrap();
+    move || {
+        free.send(()).unwrap();
+        keeper.join().unwrap();
+    }
+}
+
+/// Polls `future` until it is pending, then after `release` until it is ready. Gives its waker, too.
+async fn waits<T>(future: impl Future<Output = T>, release: impl FnOnce()) -> (T, Arc<Count>) {
+    let mut future = pin!(future);
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let mut release = Some(release);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => {
+                assert!(release.is_none(), "ready before it was released");
+                return (value, count);
+            }
+            Poll::Pending => release.take().into_iter().for_each(|release| release()),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn a_lock_that_was_waited_for_leaves_nobody_listening() {
+    let (lock, mutex, shared) =
+        (Lock::new().unwrap(), Mutex::new(0_u64).unwrap(), RwLock::new(0_u64).unwrap());
+    let counts = run(async {
+        let locks = (Async::new(lock.clone()).unwrap(), Async::new(mutex.clone()).unwrap());
+        let waiting = Async::new(shared.clone()).unwrap();
+        let mut counts = Vec::new();
+        for _ in 0..3 {
+            let (lock, mutex, shared) = (lock.clone(), mutex.clone(), shared.clone());
+            let release = held_elsewhere(move |until_released| {
+                let _guards = (lock.lock().unwrap(), mutex.lock().unwrap(), shared.write().unwrap());
+                until_released();
+            });
+            let (guard, count) = waits(locks.0.lock(), release).await;
+            drop(guard.unwrap());
+            counts.push(count);
+        }
+        drop((locks, waiting));
+        counts
+    });
+    // A reactor may keep the last one.
+    assert!(counts.iter().rev().skip(1).all(|count| Arc::strong_count(count) == 1), "{counts:?}");
 }

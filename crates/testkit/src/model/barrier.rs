@@ -3,9 +3,9 @@
 //! ```text
 //! state     {phase, leader: runs the action, 0 = nobody | BROKEN}
 //! ticket    {phase, version, owner, PROV}     arrived for p  <=>  phase == p+1, owner != 0, not PROV
-//! fates     {next, bits}                      bit k: phase next-1-k was broken
+//! fates     {next, bits}                      bit k: phase next-1-k was broken, next-1 the last one that was
 //!
-//! wait      1 P = state; BROKEN -> Broken; ph = P.phase
+//! wait      1 F = fates; P = state; BROKEN -> Broken; ph = P.phase
 //!           2 ticket by ticket: arrived or PROV for ph -> the next
 //!               older than ph+1      CAS -> {ph+1, version, me}: a party
 //!               {ph+1, owner 0}      freed by recovery: CAS -> {ph+1, version, me, PROV}; read-modify-write of state:
@@ -14,13 +14,14 @@
 //!               none left            waits as in 3 without being a party: until the phase moves or a ticket is not
 //!                                    taken, then 1; it never turns the phase
 //!           3 arm; look; sleep; and again:
-//!               look  P = state: moved -> what fates says; BROKEN -> Broken; a leader -> sleep
+//!               look  P = state: moved -> fate; BROKEN -> Broken; a leader -> sleep
 //!                     two equal scans, all arrived: turn
 //!           deadline: CAS {ph, any} -> {ph, BROKEN}; post; fails -> look
+//! fate      f = fates; f == F: turned. back = f.next-1-ph: negative: turned; remembered: bit back; else Broken
 //! turn      with an action: CAS {ph, 0} -> {ph, me}; run it
-//!           f = fates; f.next == ph: CAS {ph+1, bits << 1}
 //!           CAS {ph, 0 or me} -> {ph+1, 0}: COMMIT; post; fails -> look
-//! reset     not BROKEN: CAS -> BROKEN. f = fates: next == ph: CAS {ph+1, bits << 1 | 1}; next == ph+1: CAS bits | 1
+//! reset     f = fates; P = state; not BROKEN: CAS -> BROKEN
+//!           f.next != ph+1: CAS fates f -> {ph+1, bits << ph+1-f.next | 1}, fails -> again
 //!           CAS {ph, BROKEN} -> {ph+1, 0}; post
 //! recover d P = state
 //!           Break: a ticket of d for P.phase, or leader d: CAS {ph, any} -> {ph, BROKEN}
@@ -34,8 +35,12 @@
 //! first look at it; between two equal scans there is a moment at which all were in. The version tells a
 //! ticket that was given up and taken again by the next process of the same id (beyond the bounds of these cases).
 //!
+//! Only `reset` moves a phase that was broken, so the fates are its business alone. F tells whether any was moved so since
+//! before the waiter came; if not, `next` may be from so long ago that the difference to it means nothing.
+//!
 //! What must hold: a phase is turned only if all were in at one moment; whoever is let through held a ticket when
-//! the phase turned; everybody learns the fate that his phase had; and nobody sleeps while his phase is full, or
+//! the phase turned; everybody learns the fate that his phase had, or Broken where a phase was broken that is
+//! at least as many phases later as are remembered; and nobody sleeps while his phase is full, or
 //! moved, or waits for a dead one. The line is one step each here, arm and post (model `gate`). No slices.
 //!
 //! | dies | leaves | Break | Leave |
@@ -44,7 +49,7 @@
 //! | party | ticket d | BROKEN | the ticket is free, a successor may take it |
 //! | leader in its action | leader d, ticket d | BROKEN | the action runs again at the next completion |
 //! | turner before its post | phase moved, sleepers | recovery wakes all | the same |
-//! | reset between fates and CAS | BROKEN, fate written | the next reset | the same |
+//! | reset between fates and CAS | BROKEN, fate noted | the next reset | the same |
 //! | recoverer | any prefix | the next one repeats it | the same |
 //!
 //! What each mutation breaks stands at `Bug`.
@@ -83,15 +88,25 @@ struct Fates {
     bits: u8,
 }
 
+impl Fates {
+    /// With `phase` noted as broken.
+    fn noted(self, phase: u8) -> Fates {
+        let bits = self.bits.checked_shl(u32::from(phase.wrapping_add(1).wrapping_sub(self.next)));
+        Fates { next: phase + 1, bits: bits.unwrap_or(0) | 1 }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 enum At {
     #[default]
     Idle,
+    Fates,
     Read,
     Find,
     Claim,
     Reread,
     Confirm,
+    FatesLate,
     Arm,
     Look,
     Fate,
@@ -101,14 +116,13 @@ enum At {
     Asleep,
     Lead,
     Action,
-    FatesLoad,
-    FatesCas,
     Commit,
     Deadline,
+    ResetFates,
     ResetRead,
     ResetAbort,
-    ResetFates,
-    ResetFatesCas,
+    ResetFatesLate,
+    ResetNote,
     ResetCommit,
     Post,
     Dead,
@@ -124,6 +138,7 @@ struct Process {
     ticket: u8,
     seen: Ticket,
     scan: [Ticket; TICKETS],
+    /// What it has read of the fates: before it arrived, or for the CAS of a reset.
     fates: Fates,
     /// Posted since it armed.
     moved: bool,
@@ -223,10 +238,16 @@ enum Bug {
     FateWithoutBroken,
     /// Reset notes the fate after the phase has moved.
     FateAfterReset,
-    /// Reset takes it for noted if `next` is right already.
-    FateNotCorrected,
-    /// Draft: fates is a bitmap by phase; each transition wipes the bit half a lap ahead, also a stale one.
-    BitmapOfFates,
+    /// Reset reads the fates that it replaces after the state: it may be about to note a phase that moved long ago.
+    NoteBehindState,
+    /// Reset notes the fate whatever has happened to the word since it was read.
+    NoteByStore,
+    /// Who arrives reads the fates when it has arrived.
+    FatesAfterArrival,
+    /// The fates are judged by the distance alone, also where nothing was noted since.
+    DistanceAlone,
+    /// A reset since the arrival means Broken.
+    AnyResetMeansBroken,
 }
 
 /// One configuration of the model.
@@ -242,6 +263,10 @@ struct Barrier {
     recoverers: usize,
     deadlines: u8,
     resets: u8,
+    /// So many phases back the fates reach.
+    remembered: u8,
+    /// What stands in the fates at first: the trace of a reset, a whole turn of the counter of phases ago.
+    last_noted: u8,
     /// Each begins its search at another ticket. If all begin with the first, a claimer has seen every earlier claim.
     hints: bool,
     bug: Bug,
@@ -272,7 +297,7 @@ impl Process {
 
     /// Back to step 1.
     fn again(&mut self) {
-        *self = Process { at: At::Read, left: self.left, ..Process::default() };
+        *self = Process { at: At::Fates, left: self.left, ..Process::default() };
     }
 
     /// Back to the look, or another step of it, with nothing of the last one kept.
@@ -281,7 +306,6 @@ impl Process {
         self.index = 0;
         self.seen = Ticket::default();
         self.scan = [Ticket::default(); TICKETS];
-        self.fates = Fates::default();
     }
 }
 
@@ -322,7 +346,7 @@ impl Model for Barrier {
     type State = State;
 
     fn initial(&self) -> State {
-        let mut s = State::default();
+        let mut s = State { fates: Fates { next: self.last_noted, ..Fates::default() }, ..State::default() };
         for (process, waits) in s.processes[..self.processes].iter_mut().zip(self.waits) {
             process.left = waits;
         }

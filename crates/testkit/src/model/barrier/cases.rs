@@ -14,6 +14,8 @@ const PAIR: Barrier = Barrier {
     recoverers: 1,
     deadlines: 0,
     resets: 0,
+    remembered: 4,
+    last_noted: 0,
     hints: true,
     bug: Bug::None,
 };
@@ -48,7 +50,16 @@ fn configurations(depth: Depth) -> Vec<Case> {
     add("2 parties, break, 1 deadline, 1 reset, 2 kills", Barrier { kills: 2, recoverers: 2, ..reset });
     let leave = Barrier { resets: 1, kills: 1, ..SPARE };
     add("2 parties and 1 spare, leave, 1 reset, 1 kill", leave);
+    let late = Barrier { processes: 3, waits: [1, 2, 1, 0], resets: 2, ..PAIR };
+    add("2 parties of 3 (1, 2, 1 times), 2 resets, 1 remembered", Barrier { remembered: 1, ..late });
+    add("2 parties of 3 (1, 2, 1 times), 2 resets, 2 remembered", Barrier { remembered: 2, ..late });
+    add(
+        "2 parties of 3, 2 resets, 1 remembered, the last long ago",
+        Barrier { last_noted: FAR, remembered: 1, ..late },
+    );
     if depth == Depth::Deep {
+        let late = Barrier { remembered: 1, resets: 3, waits: [2, 2, 2, 0], ..late };
+        add("2 parties of 3 x2, 3 resets, 1 remembered", late);
         let no_version = Barrier { kills: 2, recoverers: 2, bug: Bug::NoVersion, ..SPARE };
         add("not needed up to 2 kills: the version", no_version);
         add("3 parties, break, 2 kills", Barrier { kills: 2, recoverers: 2, ..three });
@@ -77,6 +88,14 @@ const fn reset(bug: Bug) -> Barrier {
     Barrier { bug, waits: [2, 2, 0, 0], deadlines: 1, resets: 1, ..PAIR }
 }
 
+/// One more than parties, and a third one who only resets.
+const fn late(bug: Bug) -> Barrier {
+    Barrier { bug, processes: 3, waits: [1, 1, 0, 0], resets: 3, remembered: 1, ..PAIR }
+}
+
+/// A reset that looks as if it were to come.
+const FAR: u8 = 100;
+
 const NO_MOMENT: Expect = Expect::Unsafe("no moment at which all were in");
 const NO_TICKET: Expect = Expect::Unsafe("for which it held no ticket");
 const STILL_IN: Expect = Expect::Unsafe("the dead is still a party");
@@ -103,9 +122,9 @@ const MUTATIONS: &[(Expect, Barrier)] = &[
     (WRONG_FATE, reset(Bug::DeadlineMeansTurned)),
     (WRONG_FATE, Barrier { processes: 3, waits: [1, 1, 0, 0], ..reset(Bug::FateWithoutBroken) }),
     (WRONG_FATE, reset(Bug::FateAfterReset)),
-    (WRONG_FATE, reset(Bug::FateNotCorrected)),
-    (
-        WRONG_FATE,
-        Barrier { processes: 3, parties: 1, waits: [1, 1, 1, 0], resets: 2, ..quiet(Bug::BitmapOfFates) },
-    ),
+    (WRONG_FATE, late(Bug::NoteBehindState)),
+    (WRONG_FATE, late(Bug::NoteByStore)),
+    (WRONG_FATE, late(Bug::FatesAfterArrival)),
+    (WRONG_FATE, Barrier { last_noted: FAR, ..late(Bug::DistanceAlone) }),
+    (WRONG_FATE, late(Bug::AnyResetMeansBroken)),
 ];

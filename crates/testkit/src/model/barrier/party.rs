@@ -1,21 +1,18 @@
 //! A process at the barrier: arrive, look, turn, give up, reset.
 
 use super::super::check::{Steps, Who};
-use super::{At, Barrier, Bug, Fates, Process, State, Ticket, Word, id};
-
-/// Fates of so many phases are kept in the broken variant, and half as many may be overslept.
-const LAP: u8 = 3;
+use super::{At, Barrier, Bug, Process, State, Ticket, Word, id};
 
 impl Barrier {
     pub(super) fn proceed(&self, s: &State, k: usize, out: &mut Steps<State>) {
         match s.processes[k].at {
             At::Idle => self.begin(s, k, out),
-            At::Read | At::Find | At::Claim | At::Reread | At::Confirm => self.arrive(s, k, out),
+            At::Fates | At::Read | At::Find | At::Claim | At::Reread | At::Confirm | At::FatesLate => {
+                self.arrive(s, k, out);
+            }
             At::Arm | At::Look | At::Scan | At::ScanAgain | At::Sleep | At::Asleep => self.look(s, k, out),
             At::Fate => self.learn(s, k, out),
-            At::Lead | At::Action | At::FatesLoad | At::FatesCas | At::Commit | At::Deadline => {
-                self.turn(s, k, out);
-            }
+            At::Lead | At::Action | At::Commit | At::Deadline => self.turn(s, k, out),
             At::Post => {
                 let mut n = *s;
                 n.post();
@@ -31,13 +28,13 @@ impl Barrier {
         if s.processes[k].left > 0 {
             let mut n = *s;
             n.processes[k].left -= 1;
-            n.processes[k].at = At::Read;
+            n.processes[k].at = At::Fates;
             out.add(Who::Process(k), "wait", n);
         }
         if s.resets < self.resets {
             let mut n = *s;
             n.resets += 1;
-            n.processes[k].at = At::ResetRead;
+            n.processes[k].at = At::ResetFates;
             out.add(Who::Process(k), "reset", n);
         }
     }
@@ -49,6 +46,11 @@ impl Barrier {
         let mut n = *s;
         let me = &mut n.processes[k];
         let what = match process.at {
+            At::Fates | At::FatesLate => {
+                me.fates = s.fates;
+                me.at = if process.at == At::Fates { At::Read } else { At::Arm };
+                "wait: F = fates"
+            }
             At::Read if s.word.broken => {
                 me.rest();
                 "wait: P = state, BROKEN: told so"
@@ -68,8 +70,12 @@ impl Barrier {
                 n.tickets[index as usize] =
                     Ticket { phase: phase + 1, version: seen.version, owner: id(k), provisional: freed };
                 me.ticket = index + 1;
-                let at = if freed && self.bug != Bug::NoReread { At::Reread } else { At::Arm };
-                let at = if freed && self.bug == Bug::NoReread { At::Confirm } else { at };
+                let at = match freed {
+                    true if self.bug == Bug::NoReread => At::Confirm,
+                    true => At::Reread,
+                    false if self.bug == Bug::FatesAfterArrival => At::FatesLate,
+                    false => At::Arm,
+                };
                 me.go(at);
                 if freed {
                     "wait: CAS of a freed ticket -> mine, PROV"
@@ -202,7 +208,7 @@ impl Barrier {
         if me.at == At::Scan && self.bug != Bug::SingleScan {
             me.at = At::ScanAgain;
         } else {
-            me.go(if self.action { At::Lead } else { At::FatesLoad });
+            me.go(if self.action { At::Lead } else { At::Commit });
             me.moved = false;
         }
     }
@@ -210,18 +216,21 @@ impl Barrier {
     /// The phase has moved: was it turned, or broken and reset?
     fn learn(&self, s: &State, k: usize, out: &mut Steps<State>) {
         let who = Who::Process(k);
-        let phase = s.processes[k].phase;
-        let bit = match self.bug {
-            Bug::BitmapOfFates => phase % LAP,
-            _ => s.fates.next.wrapping_sub(1).wrapping_sub(phase),
+        let Process { phase, fates, .. } = s.processes[k];
+        let back = s.fates.next.wrapping_sub(1).wrapping_sub(phase) as i8;
+        let told_broken = match back {
+            _ if s.fates == fates && self.bug != Bug::DistanceAlone => false,
+            _ if self.bug == Bug::AnyResetMeansBroken => true,
+            ..0 => false,
+            _ if back < self.remembered as i8 => s.fates.bits >> back & 1 == 1,
+            _ => true,
         };
-        let overslept = self.bug == Bug::BitmapOfFates && s.word.phase - phase > LAP / 2;
-        let told_broken = s.fates.bits.checked_shr(u32::from(bit)).is_some_and(|bits| bits & 1 == 1);
         let was_broken = s.broken >> phase & 1 == 1;
-        if told_broken != was_broken && !overslept {
+        let overslept = s.broken >> (phase + self.remembered) != 0;
+        if told_broken != was_broken && !(told_broken && overslept) {
             return out.violation(who, "look at fates", "it is told the wrong fate of its phase");
         }
-        self.let_through(s, k, told_broken || overslept, "look at fates", out);
+        self.let_through(s, k, told_broken, "look at fates", out);
     }
 
     fn let_through(&self, s: &State, k: usize, broken: bool, what: &'static str, out: &mut Steps<State>) {
@@ -252,26 +261,8 @@ impl Barrier {
                 "turn: CAS of the leader fails"
             }
             At::Action => {
-                me.at = At::FatesLoad;
+                me.at = At::Commit;
                 "turn: the action"
-            }
-            At::FatesLoad => {
-                me.fates = s.fates;
-                let behind = s.fates.next == phase || self.bug == Bug::BitmapOfFates;
-                me.at = if behind { At::FatesCas } else { At::Commit };
-                if !behind {
-                    me.fates = Fates::default();
-                }
-                "turn: f = fates"
-            }
-            At::FatesCas => {
-                if self.bug == Bug::BitmapOfFates {
-                    n.fates.bits &= !(1 << ((phase + 1 + LAP / 2) % LAP));
-                } else if s.fates == process.fates {
-                    n.fates = Fates { next: phase + 1, bits: process.fates.bits << 1 };
-                }
-                me.go(At::Commit);
-                "turn: CAS of fates"
             }
             At::Commit => return self.commit(s, k, out),
             _ => {
@@ -333,44 +324,31 @@ impl Barrier {
         let mut n = *s;
         let me = &mut n.processes[k];
         let what = match process.at {
+            At::ResetFates | At::ResetFatesLate => {
+                me.fates = s.fates;
+                me.at = if process.at == At::ResetFates { At::ResetRead } else { At::ResetNote };
+                "reset: f = fates"
+            }
             At::ResetRead => {
                 me.phase = s.word.phase;
                 let sure = s.word.broken || self.bug == Bug::FateWithoutBroken;
-                let first = if self.bug == Bug::FateAfterReset { At::ResetCommit } else { At::ResetFates };
-                me.at = if sure { first } else { At::ResetAbort };
+                me.at = if sure { self.after_break() } else { At::ResetAbort };
                 "reset: P = state"
             }
             At::ResetAbort => {
+                me.at = At::ResetFates;
                 if s.word.phase == phase && !s.word.broken {
+                    me.at = self.after_break();
                     n.word = Word { phase, leader: 0, broken: true };
                     n.broken |= 1 << phase;
                 }
-                me.at = At::ResetRead;
                 "reset: CAS -> BROKEN"
             }
-            At::ResetFates => {
-                me.fates = s.fates;
-                let Fates { next, bits } = s.fates;
-                let noted = next == phase + 1 && (bits & 1 == 1 || self.bug == Bug::FateNotCorrected);
-                let moved = next > phase + 1;
-                me.at = if noted || moved { At::ResetCommit } else { At::ResetFatesCas };
-                if self.bug == Bug::BitmapOfFates {
-                    me.at = At::ResetFatesCas;
-                }
-                if me.at == At::ResetCommit {
-                    me.go(self.after_fates());
-                }
-                "reset: f = fates"
-            }
-            At::ResetFatesCas => {
-                if self.bug == Bug::BitmapOfFates {
-                    n.fates.bits |= 1 << (phase % LAP);
-                    n.fates.bits &= !(1 << ((phase + 1 + LAP / 2) % LAP));
-                    me.go(At::ResetCommit);
-                } else if s.fates == process.fates {
-                    let shift = phase + 1 - process.fates.next;
-                    n.fates = Fates { next: phase + 1, bits: process.fates.bits << shift | 1 };
-                    me.go(self.after_fates());
+            At::ResetNote => {
+                let is_noted = process.fates.next == phase + 1;
+                if is_noted || s.fates == process.fates || self.bug == Bug::NoteByStore {
+                    n.fates = if is_noted { s.fates } else { process.fates.noted(phase) };
+                    me.go(if self.bug == Bug::FateAfterReset { At::Post } else { At::ResetCommit });
                 } else {
                     me.go(At::ResetFates);
                 }
@@ -385,14 +363,18 @@ impl Barrier {
                     n.was_full = false;
                 }
                 let me = &mut n.processes[k];
-                me.go(if self.bug == Bug::FateAfterReset && moves { At::ResetFates } else { At::Post });
+                me.go(if self.bug == Bug::FateAfterReset && moves { At::ResetNote } else { At::Post });
                 "reset: CAS phase += 1"
             }
         };
         out.add(who, what, n);
     }
 
-    fn after_fates(&self) -> At {
-        if self.bug == Bug::FateAfterReset { At::Post } else { At::ResetCommit }
+    fn after_break(&self) -> At {
+        match self.bug {
+            Bug::FateAfterReset => At::ResetCommit,
+            Bug::NoteBehindState => At::ResetFatesLate,
+            _ => At::ResetNote,
+        }
     }
 }
