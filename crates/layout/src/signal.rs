@@ -4,7 +4,7 @@
 //! SemaphoreWords  0 {value @0, max @4, sleepers[4] @8, acquired @40}   128 line
 //! PermitWords     0 {count @0, hint @4, sleepers[4] @8}                128 line   256 u32[count]: owner bits, 0: free
 //! EventWords      0 {state @0, auto @4, sleepers[4] @8, sets @40}      128 line
-//! BarrierWords    0 {parties @0, policy @4, state @8, fates @16, sleepers[4] @24, resets @56}   128 line   256 u64[parties]: tickets
+//! BarrierWords    0 {parties @0, policy @4, state @8, fates @16, sleepers[4] @24}   128 line   256 u64[parties]: tickets
 //!
 //! state of an event    {gen:31 | SET:1}
 //! state of a barrier   {phase:32 | leader: thread:16 participant:13 | spare:2 | BROKEN:1}
@@ -19,7 +19,7 @@
 //! | state of an event | set, clear, a consumer | everybody | as it is |
 //! | state of a barrier | the turner, the leader, who breaks or resets; recovery | everybody | broken, or the leader taken out |
 //! | ticket | who arrives; recovery | parties | freed, or its phase broken |
-//! | fates | turners and `reset`, by CAS, before the turn | late waiters | of the phase that is about to end: true, or done again |
+//! | fates | `reset`, by CAS, before the phase moves | waiters, before they arrive and late | of the phase that is broken still: true |
 //! | sleepers | a waiter its bit; recovery the dead one's | tools | cleared by recovery |
 //! | hint, acquired, sets | everybody | takers; tools | hints and counters, as they are |
 
@@ -133,14 +133,12 @@ pub struct BarrierControl {
     pub policy: AtomicU32,
     /// [`BarrierState`].
     pub state: AtomicU64,
-    /// `{next:32 | bits:32}`: bit k says that phase `next - 1 - k` was broken.
+    /// `{next:32 | bits:32}`: bit k says that phase `next - 1 - k` was broken; no later one was.
     pub fates: AtomicU64,
     /// Who sleeps there: one bit a participant. For people.
     pub sleepers: [AtomicU64; 4],
-    /// Resets begun: counted after the phase was broken and before it moves.
-    pub resets: AtomicU64,
     #[cfg(not(loom))]
-    reserved: [AtomicU64; 8],
+    reserved: [AtomicU64; 9],
 }
 
 impl BarrierControl {
@@ -257,7 +255,6 @@ const _: () = {
     assert!(size_of::<BarrierControl>() == LINE);
     assert!(offset_of!(BarrierControl, state) == 8);
     assert!(offset_of!(BarrierControl, sleepers) == 24);
-    assert!(offset_of!(BarrierControl, resets) == 56);
     assert!(size_of::<SemaphoreWords>() == 2 * LINE && size_of::<EventWords>() == 2 * LINE);
     assert!(size_of::<PermitWords>() == EACH_AT && size_of::<BarrierWords>() == EACH_AT);
     assert!(offset_of!(BarrierWords, line) == LINE);

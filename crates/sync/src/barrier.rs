@@ -1,34 +1,34 @@
 //! The barrier: a number of parties meet, and none goes on before all are there, or all are told that it will not be.
 //!
 //! ```text
-//! BarrierWords   0 {parties @0, policy @4, state @8, fates @16, sleepers[4] @24, resets @56}   128 line   256 ticket[parties]
+//! BarrierWords   0 {parties @0, policy @4, state @8, fates @16, sleepers[4] @24}   128 line   256 ticket[parties]
 //! state    {phase:32 | leader: thread:16 participant:13 | 0:2 | BROKEN:1}     leader 0: nobody runs the action
 //! ticket   {phase:32 | PROV:1 | version:2 | participant:13 | thread:16}       arrived for p: phase == p+1, somebody, not PROV
-//! fates    {next:32 | bits:32}                                                bit k: phase next-1-k was broken
+//! fates    {next:32 | bits:32}                                                bit k: phase next-1-k was broken; no later one was
 //! ```
 //!
 //! | field | written by | read by | ordering | after a crash |
 //! |---|---|---|---|---|
 //! | ticket | who arrives; recovery of its holder frees it | parties | E2 | freed (Leave), or its phase is broken (Break) |
 //! | state | turner, leader, who breaks or resets, recovery | everybody | E1 | phase and fate are whole; a dead leader is taken out |
-//! | fates | turner and `reset`, before they move the phase | late waiters | E3 | a step ahead of the phase, corrected by `reset` |
-//! | resets | `reset`, +1 between the break and the move | late waiters, before they arrive and after | E4 | one too many |
+//! | fates | `reset`, between the break and the move | waiters, before they arrive, and late | E3 | a step ahead of the phase, which is broken |
 //! | parties, policy | the maker | everybody | none: never change | as they are |
 //! | line, sleepers | see `gate` | | | |
 //!
 //! ```text
-//! wait     1 P = state; BROKEN: told so; ph = P.phase
+//! wait     1 F = fates; P = state; BROKEN: told so; ph = P.phase
 //!          2 ticket by ticket: taken for ph: the next
 //!              older than ph+1      CAS -> {ph+1, version, me}                   a party
 //!              {ph+1, nobody}       CAS -> {ph+1, version, me, PROV}; read-modify-write of state: moved: 1;
 //!                                   CAS -> without PROV                          a party
 //!              newer                1
 //!              none left            waits until the phase moves or a ticket is not taken; 1. No party never turns.
-//!          3 P = state: moved: what fates says. BROKEN: told so. No leader, and all are in: turn. Else sleep; again
-//! turn     an action: CAS {ph, 0} -> {ph, me}; run it
-//!          fates.next == ph: CAS {ph+1, bits << 1};  CAS {ph, 0 or me} -> {ph+1, 0}: COMMIT; wake all
+//!          3 P = state: moved: fate. BROKEN: told so. No leader, and all are in: turn. Else sleep; again
+//! fate     fates == F: turned. back = next-1-ph: negative: turned; below 32: bit back; else: Broken
+//! turn     an action: CAS {ph, 0} -> {ph, me}; run it;  CAS {ph, 0 or me} -> {ph+1, 0}: COMMIT; wake all
 //! break    CAS {ph, any} -> {ph, BROKEN}: COMMIT; wake all                       (abort, deadline, panic of the action)
-//! reset    break; resets += 1; fates -> {ph+1, .. 1};  CAS {ph, BROKEN} -> {ph+1, 0}: COMMIT; wake all
+//! reset    f = fates; P = state: not BROKEN: break;  f.next != ph+1: CAS f -> {ph+1, bits << (ph+1 - next) | 1};
+//!          CAS {ph, BROKEN} -> {ph+1, 0}: COMMIT; wake all
 //! recover  Break: a ticket of d for the phase, or d leads: break.  Leave: leader d -> 0; tickets of d -> {ph+1, version+1, nobody}
 //!          always: wake all
 //! ```
@@ -50,15 +50,18 @@
 //! - I1 a ticket of the present phase changes only by recovery of its holder, and from PROV to whole by its holder.
 //! - I2 a phase turns only if all tickets were in at one moment after it began; who is let through held one then.
 //! - I3 BROKEN goes by `reset` alone, so a phase that was broken is never turned.
-//! - I4 fates say the fate of a phase before the phase moves. One who sleeps through 32 phases, as others may go on without it
-//!   where more than `parties` come, is told that its phase turned if no reset was begun since before it arrived, else Broken:
-//!   a reset that moved its phase was counted after it broke that phase, which was whole when the waiter arrived.
+//! - I4 only `reset` moves a phase that was broken, and notes it before. So a phase that is over has turned if nothing was
+//!   noted since before it was seen whole; and if something was, `next` is not from another age of the counter, and bit and
+//!   distance say how it ended. Of a phase that is 32 or more before one that was broken the bit is gone: the waiter,
+//!   who has slept through a reset, is told Broken.
+//! - I5 what `reset` replaces it has read before it saw the phase of which it notes the fate: had that one moved and a
+//!   later one been noted, the CAS fails.
 //!
 //! Edges
 //! - E1 the CAS of state (AcqRel) -> a look (Acquire): what the turner had seen of all parties, and the action.
 //! - E2 claim (AcqRel) -> scan (Acquire): what a party did before it came.
-//! - E3 fates (AcqRel) -> fates (Acquire).
-//! - E4 resets + 1 (AcqRel) -> resets (Acquire), before the look at the state: whose break comes before it.
+//! - E3 fates (AcqRel) -> fates (Acquire): the break that it follows. Who has read a fate sees at least that break; who has
+//!   seen the phase whole had not read its fate before.
 //!
 //! | killed | what is left | Break | Leave |
 //! |---|---|---|---|
@@ -133,8 +136,8 @@ impl std::error::Error for BarrierError {}
 pub struct Arrival {
     /// The phase for which it holds a ticket.
     party_of: Option<u32>,
-    /// Resets begun before it arrived.
-    resets: u64,
+    /// The fates as they were before it arrived.
+    fates: u64,
 }
 
 /// A barrier: its words, and one ticket for each party.
@@ -193,7 +196,7 @@ impl<'a> Barrier<'a> {
             let phase = match arrival.party_of {
                 Some(phase) => phase,
                 None => {
-                    arrival.resets = self.words.control.resets.load(Acquire); // E4
+                    arrival.fates = self.words.control.fates.load(Acquire); // E3
                     match self.arrive(me)? {
                         (Found::Moved, _) => continue,
                         (Found::AllTaken, phase) => phase,
@@ -231,7 +234,7 @@ impl<'a> Barrier<'a> {
         match outcome {
             Ok(Seen::Broken) => Some(Err(BarrierError::Broken)),
             Ok(Seen::Corrupted) => Some(Err(BarrierError::Corrupted)),
-            Ok(Seen::Moved) if is_party => Some(self.fate_of(phase, arrival.resets).map(|()| false)),
+            Ok(Seen::Moved) if is_party => Some(self.fate_of(phase, arrival.fates).map(|()| false)),
             Ok(Seen::Moved | Seen::Room) => None,
             Ok(Seen::Full) => self.turn(phase, me, action).then_some(Ok(true)),
             Err(Stop::Interrupted) => Some(Err(BarrierError::Interrupted)),
@@ -391,7 +394,6 @@ impl<'a> Barrier<'a> {
             }
             std::mem::forget(unwound);
         }
-        self.note_fate(phase, false);
         let turned =
             self.advance(from, BarrierState { phase: phase.wrapping_add(1), leader: 0, is_broken: false });
         if turned {

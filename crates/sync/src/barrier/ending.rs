@@ -1,49 +1,28 @@
 //! How a phase ends otherwise than by a turn, and what is told of it to those who look late.
 
-use ginnel_layout::atomic::Ordering::{AcqRel, Acquire};
+use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use ginnel_layout::signal::BarrierState;
 
 use super::{Barrier, BarrierError};
 use crate::gate;
 
-/// So many phases back the fates reach.
-pub(super) const REMEMBERED: u32 = 32;
+/// So many phases back from the last broken one the fates reach.
+pub(super) const REMEMBERED: i32 = 32;
 
 impl Barrier<'_> {
-    /// Writes how `phase` ends, if it has not moved yet.
-    pub(super) fn note_fate(&self, phase: u32, broken: bool) {
-        let next = phase.wrapping_add(1);
-        let mut word = self.words.control.fates.load(Acquire); // E3
-        loop {
-            let (at, bits) = ((word >> 32) as u32, word as u32);
-            let bits = if at == phase {
-                (bits << 1) | u32::from(broken)
-            } else if at == next && broken && bits & 1 == 0 {
-                // A turner that came too late to turn has noted the opposite.
-                bits | 1
-            } else {
-                return;
-            };
-            let noted = (u64::from(next) << 32) | u64::from(bits);
-            // E3
-            match self.words.control.fates.compare_exchange(word, noted, AcqRel, Acquire) {
-                Ok(_) => return,
-                Err(_) if !broken => return,
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// How `phase`, which is over, ended. `resets` had been begun before one arrived for it.
-    pub(super) fn fate_of(&self, phase: u32, resets: u64) -> Result<(), BarrierError> {
+    /// How `phase`, which is over, ended. `before`: the fates as they were before one arrived for it.
+    pub(super) fn fate_of(&self, phase: u32, before: u64) -> Result<(), BarrierError> {
         let word = self.words.control.fates.load(Acquire); // E3
-        let back = ((word >> 32) as u32).wrapping_sub(1).wrapping_sub(phase);
-        let turned = match word as u32 >> back.min(REMEMBERED - 1) & 1 {
-            // Too long ago to be written down (I4).
-            _ if back >= REMEMBERED => self.words.control.resets.load(Acquire) == resets, // E4
-            bit => bit == 0,
+        let (next, bits) = split(word);
+        let back = next.wrapping_sub(1).wrapping_sub(phase) as i32;
+        let was_broken = match back {
+            // I4
+            _ if word == before => false,
+            ..0 => false,
+            0..REMEMBERED => bits >> back & 1 == 1,
+            _ => true,
         };
-        if turned { Ok(()) } else { Err(BarrierError::Broken) }
+        if was_broken { Err(BarrierError::Broken) } else { Ok(()) }
     }
 
     /// Breaks `phase`. False: it is over, or broken already.
@@ -79,13 +58,12 @@ impl Barrier<'_> {
     /// [`BarrierError::Corrupted`] only.
     pub fn reset(&self) -> Result<(), BarrierError> {
         loop {
+            let fates = self.words.control.fates.load(Acquire); // E3, I5
             let now = self.state()?;
             let broken = BarrierState { leader: 0, is_broken: true, ..now };
-            if now != broken && !self.advance(now, broken) {
+            if now != broken && !self.advance(now, broken) || !self.note_broken(now.phase, fates) {
                 continue;
             }
-            self.words.control.resets.fetch_add(1, AcqRel); // E4
-            self.note_fate(now.phase, true);
             self.advance(
                 broken,
                 BarrierState { phase: now.phase.wrapping_add(1), leader: 0, is_broken: false },
@@ -94,6 +72,24 @@ impl Barrier<'_> {
             return Ok(());
         }
     }
+
+    /// Notes `phase` as broken. False: the word is not `fates` any more.
+    pub(super) fn note_broken(&self, phase: u32, fates: u64) -> bool {
+        let (next, bits) = split(fates);
+        let ahead = phase.wrapping_add(1).wrapping_sub(next);
+        if ahead == 0 {
+            // By another, who may be dead. (Or 2^32 phases ago, to the one: nobody can tell.)
+            return true;
+        }
+        let bits = bits.checked_shl(ahead).unwrap_or(0) | 1;
+        let noted = u64::from(phase.wrapping_add(1)) << 32 | u64::from(bits);
+        self.words.control.fates.compare_exchange(fates, noted, AcqRel, Relaxed).is_ok() // E3
+    }
+}
+
+/// The two halves of the fates: the phase behind the last one noted, and the bits.
+const fn split(fates: u64) -> (u32, u32) {
+    ((fates >> 32) as u32, fates as u32)
 }
 
 /// Breaks the phase if the action unwinds.

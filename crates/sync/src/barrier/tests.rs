@@ -179,7 +179,11 @@ fn the_death_of_a_party_breaks_the_phase_or_leaves_its_place() {
             if policy == BarrierControl::BREAK {
                 assert_eq!(outcomes, [Err(BarrierError::Broken); 3]);
             } else {
-                assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(true)).count(), 1, "{outcomes:?}");
+                assert_eq!(
+                    outcomes.iter().filter(|outcome| **outcome == Ok(true)).count(),
+                    1,
+                    "{outcomes:?}"
+                );
                 assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
             }
         });
@@ -215,30 +219,86 @@ fn a_dead_leader_leaves_the_action_to_the_next() {
     assert!(ran);
 }
 
-#[test]
-fn fates_are_right_for_as_long_as_they_are_kept() {
+/// A barrier of one in phase `start`, of which nothing was noted yet.
+fn alone(start: u32) -> Memory<1> {
     let memory = Memory::<1>::new(BarrierControl::BREAK);
-    let barrier = memory.barrier();
-    let start = u32::MAX - 20;
     memory.words.control.state.store(u64::from(start) << 32, Relaxed);
-    memory.words.control.fates.store(u64::from(start) << 32, Relaxed);
     memory.tickets[0].store(u64::from(start) << 32, Relaxed);
-    let was_broken = |k: u32| k.is_multiple_of(3);
-    for k in 0..60 {
-        if was_broken(k) {
+    memory
+}
+
+#[test]
+fn every_fate_is_right_until_32_phases_later_another_is_broken() {
+    let start = u32::MAX - 20;
+    let memory = alone(start);
+    let (barrier, fates) = (memory.barrier(), &memory.words.control.fates);
+    let breaks = |k: u32| k.is_multiple_of(7) || (30..33).contains(&k);
+    let mut before = Vec::new();
+    for k in 0..120 {
+        before.push(fates.load(Relaxed));
+        if breaks(k) {
             barrier.reset().unwrap();
         } else {
             assert_eq!(wait(barrier, 0, FOR_EVER), Ok(true), "{k}");
         }
-        for back in 0..=k {
-            let phase = start.wrapping_add(k - back);
-            let known = back < REMEMBERED && !was_broken(k - back);
-            assert_eq!(barrier.fate_of(phase, u64::MAX).is_ok(), known, "{k} {back}");
-            // Further back it is turned if there was no reset since.
-            let resets = memory.words.control.resets.load(Relaxed);
-            assert_eq!(barrier.fate_of(phase, resets).is_ok(), known || back >= REMEMBERED, "{k} {back}");
+        let last = (0..=k).rev().find(|k| breaks(*k)).unwrap();
+        for slept in 0..=k {
+            let told = barrier.fate_of(start.wrapping_add(slept), before[slept as usize]);
+            assert_eq!(told.is_ok(), !breaks(slept) && last < slept + 32, "{k} {slept}");
         }
     }
+}
+
+#[test]
+fn parties_of_a_turned_phase_are_not_told_of_resets_behind_it() {
+    let memory = alone(5);
+    let barrier = memory.barrier();
+    let mut arrival = Arrival { party_of: None, fates: memory.words.control.fates.load(Relaxed) };
+    let (_, phase) = barrier.arrive(holder(0)).unwrap();
+    arrival.party_of = Some(phase);
+    assert!(barrier.turn(phase, holder(0), &mut None::<fn()>));
+    for _ in 0..REMEMBERED - 1 {
+        barrier.reset().unwrap();
+        let seen = barrier.proceed(Ok(Seen::Moved), phase, arrival, holder(0), &mut None::<fn()>);
+        assert_eq!(seen, Some(Ok(false)));
+    }
+}
+
+#[test]
+fn a_reset_of_another_age_is_not_taken_for_one_to_come() {
+    // The phases went on by half a turn of their counter, and more, since the last reset.
+    for ago in [1 << 31, (1 << 31) + 5, u32::MAX - 100] {
+        let memory = alone(7);
+        let barrier = memory.barrier();
+        let old = u64::from(7_u32.wrapping_sub(ago)) << 32 | 1;
+        memory.words.control.fates.store(old, Relaxed);
+        assert_eq!(wait(barrier, 0, FOR_EVER), Ok(true));
+        assert_eq!(barrier.fate_of(7, old), Ok(()));
+        barrier.reset().unwrap();
+        assert_eq!(barrier.fate_of(7, old), Ok(()));
+        assert_eq!(barrier.fate_of(8, old), Err(BarrierError::Broken));
+        assert_eq!(wait(barrier, 0, FOR_EVER), Ok(true));
+        assert_eq!(barrier.fate_of(9, memory.words.control.fates.load(Relaxed)), Ok(()));
+    }
+}
+
+#[test]
+fn a_reset_that_died_is_repeated_and_a_stale_one_notes_nothing() {
+    let memory = alone(3);
+    let barrier = memory.barrier();
+    let before = memory.words.control.fates.load(Relaxed);
+    // It had broken the phase and noted that.
+    barrier.abort().unwrap();
+    assert!(barrier.note_broken(3, before));
+    assert_eq!(wait(barrier, 0, FOR_EVER), Err(BarrierError::Broken));
+    barrier.reset().unwrap();
+    assert_eq!((barrier.fate_of(3, before), barrier.is_broken()), (Err(BarrierError::Broken), false));
+    // Another one was stopped before it noted the same, while others went on.
+    assert_eq!(wait(barrier, 0, FOR_EVER), Ok(true));
+    barrier.reset().unwrap();
+    assert!(!barrier.note_broken(3, before));
+    let fates = [3, 4, 5].map(|phase| barrier.fate_of(phase, before).is_ok());
+    assert_eq!(fates, [false, true, false]);
 }
 
 #[test]

@@ -248,6 +248,8 @@ enum Bug {
     DistanceAlone,
     /// A reset since the arrival means Broken.
     AnyResetMeansBroken,
+    /// A fate that is too old to be remembered is taken for a turn.
+    ForgottenMeansTurned,
 }
 
 /// One configuration of the model.

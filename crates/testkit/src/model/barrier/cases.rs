@@ -50,16 +50,13 @@ fn configurations(depth: Depth) -> Vec<Case> {
     add("2 parties, break, 1 deadline, 1 reset, 2 kills", Barrier { kills: 2, recoverers: 2, ..reset });
     let leave = Barrier { resets: 1, kills: 1, ..SPARE };
     add("2 parties and 1 spare, leave, 1 reset, 1 kill", leave);
-    let late = Barrier { processes: 3, waits: [1, 2, 1, 0], resets: 2, ..PAIR };
-    add("2 parties of 3 (1, 2, 1 times), 2 resets, 1 remembered", Barrier { remembered: 1, ..late });
-    add("2 parties of 3 (1, 2, 1 times), 2 resets, 2 remembered", Barrier { remembered: 2, ..late });
-    add(
-        "2 parties of 3, 2 resets, 1 remembered, the last long ago",
-        Barrier { last_noted: FAR, remembered: 1, ..late },
-    );
+    let late = Barrier { processes: 3, waits: [1, 2, 1, 0], resets: 2, remembered: 1, ..PAIR };
+    add("2 parties of 3 (1, 2, 1 times), 2 resets, 1 fate", late);
+    let resets = Barrier { waits: [1, 1, 0, 0], resets: 3, ..late };
+    add("2 parties, a third that resets, 3 resets, 2 fates", Barrier { remembered: 2, ..resets });
+    add("the same, 1 fate, the last reset long ago", Barrier { last_noted: FAR, ..resets });
     if depth == Depth::Deep {
-        let late = Barrier { remembered: 1, resets: 3, waits: [2, 2, 2, 0], ..late };
-        add("2 parties of 3 x2, 3 resets, 1 remembered", late);
+        add("2 parties of 3 x2, 2 resets, 1 fate", Barrier { waits: [2, 2, 2, 0], ..late });
         let no_version = Barrier { kills: 2, recoverers: 2, bug: Bug::NoVersion, ..SPARE };
         add("not needed up to 2 kills: the version", no_version);
         add("3 parties, break, 2 kills", Barrier { kills: 2, recoverers: 2, ..three });
@@ -126,5 +123,6 @@ const MUTATIONS: &[(Expect, Barrier)] = &[
     (WRONG_FATE, late(Bug::NoteByStore)),
     (WRONG_FATE, late(Bug::FatesAfterArrival)),
     (WRONG_FATE, Barrier { last_noted: FAR, ..late(Bug::DistanceAlone) }),
-    (WRONG_FATE, late(Bug::AnyResetMeansBroken)),
+    (WRONG_FATE, Barrier { remembered: 4, ..late(Bug::AnyResetMeansBroken) }),
+    (WRONG_FATE, late(Bug::ForgottenMeansTurned)),
 ];

@@ -223,7 +223,7 @@ impl Barrier {
             _ if self.bug == Bug::AnyResetMeansBroken => true,
             ..0 => false,
             _ if back < self.remembered as i8 => s.fates.bits >> back & 1 == 1,
-            _ => true,
+            _ => self.bug != Bug::ForgottenMeansTurned,
         };
         let was_broken = s.broken >> phase & 1 == 1;
         let overslept = s.broken >> (phase + self.remembered) != 0;
