@@ -297,6 +297,49 @@ mod tests {
         assert_eq!(chain(), None);
     }
 
+    /// `T2` takes A, gives it back, waits for B until a deadline, and again; it never holds A while it waits. `T1`, which
+    /// holds B and waits for A, sees it hold A and then wait for B, in both walks.
+    #[test]
+    fn two_looks_at_two_waits_are_no_cycle() {
+        let manager = Manager::new(1 << 20).unwrap();
+        enable(&manager.arena).unwrap();
+        let segment = manager.arena.segment();
+        let table = manager.arena.waits().and_then(|index| segment.entry(index)).unwrap();
+        let table = table_of(segment, table).unwrap();
+        let other = Holder::new(segment.me(), 8).unwrap();
+        let (a, b, _, me) = cycle(&manager, bits(segment.me(), 8));
+        let waits = WaitEntry { entry: a.object().index() as u16, number: 9, owner: me };
+        claim(table, waits).unwrap();
+        let sees = || {
+            a.words().word.store(bits(segment.me(), 8), Relaxed);
+            let announced = Cell::new(None);
+            // Comes after the look at A and before the one at the table.
+            let meanwhile = |_| {
+                a.words().word.store(0, Relaxed);
+                announced.set(announce(b.object(), b.words(), other).unwrap());
+                true
+            };
+            walk(segment, table, a.words(), me, meanwhile).unwrap()
+        };
+        let (once, again) = (sees(), sees());
+        assert_eq!((once.len(), once[0].entry), (1, b.object().index() as u16));
+        assert_ne!(once, again);
+    }
+
+    #[test]
+    fn threads_of_one_tag_do_not_count_from_the_same_number() {
+        let manager = Manager::new(1 << 20).unwrap();
+        enable(&manager.arena).unwrap();
+        let lock = line(&manager);
+        let announced = || {
+            let announced = announce(lock.object(), lock.words(), lock.holder()).unwrap().unwrap();
+            announced.word.load(Relaxed)
+        };
+        // Two may be equal by chance; three are not.
+        let words = [(); 3].map(|()| std::thread::scope(|scope| scope.spawn(announced).join().unwrap()));
+        assert!(words[1..].iter().any(|word| *word != words[0]), "{words:?}");
+    }
+
     #[test]
     fn the_dead_are_in_no_cycle() {
         let manager = Manager::new(1 << 20).unwrap();
