@@ -12,12 +12,13 @@
 //!
 //! Reading order: `options` (how large), `locks` and `fork` (what the kernel keeps for us), `map` (where an offset
 //! becomes memory), `segment` (what a process holds), `create`, `front`, `attach`, `place` and `named` (how one gets there),
-//! `participants` (who lives, who died, who repairs), `pages` (the arena), `describe` (for messages and tools).
+//! `participants` (who lives, who died, who repairs), `bells` (what pollers leave beside a name), `pages` (the arena), `describe` (for messages and tools).
 //!
 //! Everything here is control plane: it may make system calls and take milliseconds. The exceptions are
 //! [`Segment::check_fork`] and the accessors of words.
 
 mod attach;
+mod bells;
 mod create;
 mod describe;
 mod error;

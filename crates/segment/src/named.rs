@@ -8,14 +8,14 @@
 //! open     open(name) -> share the gate -> still linked, not DEAD -> lock a row -> read its state -> LIVE
 //! create   O_TMPFILE -> set memory aside -> write the front -> gate, row, LIVE -> linkat (or somebody was faster)
 //! leave    FREE -> unlock the row -> leave the gate -> collect
-//! collect  the gate alone -> the name still leads here -> unlink -> DEAD
+//! collect  the gate alone -> bells -> the name still leads here -> unlink -> DEAD
 //! ```
 //!
 //! | dies after | left | who repairs |
 //! |---|---|---|
 //! | `O_TMPFILE`, any step before `linkat` | nothing | the kernel |
 //! | `linkat`, or while attached, the last one | the name; nobody attached | the next opener when it leaves; [`Segment::collect`]: `kill_last_participant` |
-//! | collect: having the gate | the name; nobody attached | the same |
+//! | collect: having the gate, any of the bells | the name; nobody attached | the same |
 //! | collect: `unlink` | no name; DEAD missing | nobody needs to: openers see that there is no link |
 //! | having leaked its locks to a child | gate and row stay locked | the child, by ending: `kill_with_leaked_locks` |
 //!
@@ -31,6 +31,7 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::linkat;
 
 use crate::attach::{Busy, Door, Entered, Patience};
+use crate::bells;
 use crate::create::Blank;
 use crate::fork::ForkMark;
 use crate::front::{Front, has_magic, mark_dead};
@@ -95,6 +96,7 @@ impl Segment {
             let Some(fd) = named.open()? else {
                 let new = Blank::new(nameless(place)?, geometry, &named)?;
                 if publish(&new.door.fd, &named)? {
+                    bells::sweep(place, None);
                     return Ok(new.into_segment(Some(named), sweep));
                 }
                 // Somebody was faster. Ours never had a name, so nothing of it is left.
@@ -115,7 +117,9 @@ impl Segment {
     /// # Errors
     /// [`Error::BadName`], [`Error::BadPlace`], [`Error::NotAFile`] for a directory, or that of the system.
     pub fn unlink(place: &Place, name: &str) -> Result<bool, Error> {
-        Named::new(place, name)?.unlink()
+        let removed = Named::new(place, name)?.unlink()?;
+        bells::sweep(place, None);
+        Ok(removed)
     }
 
     /// Removes the name if nobody is attached: what the last participant left when it was killed.
@@ -163,6 +167,9 @@ pub(crate) fn collect(named: &Named, fd: &OwnedFd, locks: &LockFile) -> Result<C
     if !locks.close_gate().map_err(failed)? {
         return Ok(Collected::InUse);
     }
+    // Before the name: a collector that dies in between leaves a name that leads the next one here. Whatever has its name
+    // by now, nobody can be attached to this one.
+    bells::sweep(&named.place, Front::read(fd, named).ok().map(|front| front.uuid));
     let mut removed = false;
     if named.leads_to(fd)? {
         removed = named.unlink()?;

@@ -41,7 +41,8 @@
 //!
 //! The protocol was checked as a model with up to three processes, two crashes and leaked locks.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::linux::fs::MetadataExt;
 
 use ginnel_layout::ParticipantId;
@@ -106,6 +107,7 @@ impl Segment {
         let generation = state::generation(word);
         row.state.store(state::word(generation, state::RECOVERING), Ordering::Release); // E1
         self.sweep.sweep(self, id);
+        self.remove_bells_of(id);
         self.control().recoveries.fetch_add(1, Ordering::Relaxed);
         row.state.store(state::word(generation, state::FREE), Ordering::Release); // E1
         true
@@ -130,14 +132,19 @@ impl Drop for Segment {
 
 /// Makes the row of `me`, whose lock we hold and whose last holder left nothing, ours.
 pub(crate) fn enter(map: &Map, me: ParticipantId) {
+    let name = fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    enter_as(map, me, name.trim_end());
+}
+
+/// [`enter`] under a name.
+pub(crate) fn enter_as(map: &Map, me: ParticipantId, name: &str) {
     let Some(row) = map.participant(me.index()) else { return };
     row.pid.store(std::process::id(), Ordering::Relaxed);
     row.uid.store(geteuid().as_raw(), Ordering::Relaxed);
     row.pid_ns.store(pid_namespace(), Ordering::Relaxed);
     row.start_time.store(start_time("self").unwrap_or(0), Ordering::Relaxed);
     row.attached_at.store(monotonic_ns(), Ordering::Relaxed);
-    let name = fs::read_to_string("/proc/self/comm").unwrap_or_default();
-    for (word, part) in row.name.iter().zip(words_of(name.trim_end())) {
+    for (word, part) in row.name.iter().zip(words_of(name)) {
         word.store(part, Ordering::Relaxed);
     }
     let generation = state::generation(row.state.load(Ordering::Acquire)); // E1
@@ -208,8 +215,12 @@ pub(crate) fn pid_namespace() -> u64 {
 /// Start time of a process in clock ticks: the 22nd field of its `stat`, counted behind the name, which may contain
 /// anything.
 pub(crate) fn start_time(pid: &str) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    // One read, which gives all of it: the line is shorter than this.
+    let mut bytes = [0; 1024];
+    let count = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut bytes).ok()?;
+    let (behind_the_name, _) = bytes[..count].iter().enumerate().rfind(|(_, byte)| **byte == b')')?;
+    let field = bytes[behind_the_name..count].split(u8::is_ascii_whitespace).nth(20)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 /// `CLOCK_MONOTONIC`, ns.

@@ -2,12 +2,16 @@
 //!
 //! Who wants one stands in [`Bells`], one bit a participant. Only a waker that has found a sleeper announced (flag, W)
 //! looks there, on its way to a system call anyway; a poller announces itself as a sleeper does, too. The byte is a
-//! datagram to an abstract address that is computed from the words alone:
+//! datagram to an address that is computed from the words alone:
 //!
 //! ```text
-//! key      {0:1 | segment:31 | line:32}, the same from every process
+//! key      {beside:1 | segment:31 | line:32}, the same from every process
 //! address  "\0ginnel/<key, 16 hex digits>/<participant>"      bound by the poller's Ear, one a process and line
+//! beside   "<directory of the segment>/ginnel.bell.<key, 16 hex digits>.<participant>"      where it has a name
 //! ```
+//! A file is found from another network namespace, too, which an abstract address is not (`beside`). Where a poller
+//! can make none it listens at the abstract address, and there who rings sends if the file does not answer.
+//!
 //! ```text
 //!   poller                                     waker
 //!   key; bit = 1       E1                      commit            Release, the caller's edge
@@ -37,6 +41,7 @@
 //! | killed | what is left | who repairs |
 //! |---|---|---|
 //! | poller | its bit | the next ring: nobody listens, the next bit is rung |
+//! | poller with an ear beside a segment | its file | its recovery, the collector of the segment: `ginnel_segment` |
 //! | waker between bit = 0 and the send | a poller without its byte | the poller's slice |
 //! | rung poller, before it took anything | what it was rung for, others waiting | recovery: `park::wake_all` rings all |
 //!
@@ -46,8 +51,13 @@
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use ginnel_layout::atomic::fence;
-use ginnel_layout::wait::Bells;
+use ginnel_layout::wait::{BESIDE, Bells, segment_bits};
 
+#[cfg(not(loom))]
+mod beside;
+
+#[cfg(not(loom))]
+pub use beside::Directory;
 #[cfg(loom)]
 pub use model::Ear;
 #[cfg(loom)]
@@ -61,9 +71,13 @@ use real::{send, turn};
 #[must_use]
 pub const fn key(segment: u32, line: u32) -> u64 {
     // Never 0, which is a line that nobody ever polled.
-    let segment = segment & (u32::MAX >> 1);
-    let segment = if segment == 0 { 1 } else { segment };
-    ((segment as u64) << 32) | line as u64
+    ((segment_bits(segment) as u64) << 32) | line as u64
+}
+
+/// The key of a line in a segment that has a name. See [`Directory`].
+#[must_use]
+pub const fn key_beside(segment: u32, line: u32) -> u64 {
+    key(segment, line) | BESIDE
 }
 
 /// Says that `me` wants a byte at the next wake. Then arm as a sleeper, look, and poll the [`Ear`] of the same key.
@@ -134,11 +148,14 @@ mod real {
     use ginnel_layout::ParticipantId;
     use ginnel_layout::atomic::AtomicU32;
     use ginnel_layout::atomic::Ordering::Relaxed;
+    use ginnel_layout::wait::{BESIDE, BellFile};
     use rustix::io::Errno;
     use rustix::net::{
         AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, recv, sendto,
         socket_with,
     };
+
+    use super::beside;
 
     /// Where the bytes for one participant and one line arrive. Readable from the first byte until
     /// [`Ear::drain`].
@@ -146,7 +163,11 @@ mod real {
     /// One at a time for each key and participant. Closed on exec; in the child of a fork it is a copy that hears
     /// the same, and must only be dropped.
     #[derive(Debug)]
-    pub struct Ear(OwnedFd);
+    pub struct Ear {
+        /// Dropped first, so that no file of a living process is ever without a listener.
+        _name: Option<beside::Name>,
+        socket: OwnedFd,
+    }
 
     impl Ear {
         /// Listens for `me` at the lines of `key`.
@@ -154,9 +175,14 @@ mod real {
         /// # Errors
         /// `AddrInUse`: another process listens at this address, which is none of ours. Else that of the system.
         pub fn open(key: u64, me: ParticipantId) -> io::Result<Self> {
+            if key & BESIDE != 0
+                && let Some((socket, name)) = beside::listen(BellFile { key, listener: me })
+            {
+                return Ok(Self { _name: Some(name), socket });
+            }
             let socket = new_socket()?;
             bind(&socket, &address(key, me)?)?;
-            Ok(Self(socket))
+            Ok(Self { _name: None, socket })
         }
 
         /// Takes all bytes. True: there were some. Look at what they were about after it.
@@ -164,7 +190,7 @@ mod real {
             let mut heard = false;
             // The queue is short, and a sender that fills it faster than this must not keep us here.
             for _ in 0..64 {
-                match recv(&self.0, &mut [0_u8; 4], RecvFlags::DONTWAIT) {
+                match recv(&self.socket, &mut [0_u8; 4], RecvFlags::DONTWAIT) {
                     Ok(_) => heard = true,
                     Err(Errno::INTR) => {}
                     Err(_) => break,
@@ -176,11 +202,11 @@ mod real {
 
     impl AsFd for Ear {
         fn as_fd(&self) -> BorrowedFd<'_> {
-            self.0.as_fd()
+            self.socket.as_fd()
         }
     }
 
-    fn new_socket() -> rustix::io::Result<OwnedFd> {
+    pub(super) fn new_socket() -> rustix::io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
     }
@@ -193,8 +219,12 @@ mod real {
     /// Sends a byte to who has row `row` of the table. True: it was sent, or there are enough already.
     pub(super) fn send(key: u64, row: usize) -> bool {
         static FROM: OnceLock<Option<OwnedFd>> = OnceLock::new();
+        let listener = ParticipantId::from_index(row as u16);
+        if key & BESIDE != 0 && beside::send(BellFile { key, listener }) {
+            return true;
+        }
         let Some(from) = FROM.get_or_init(|| new_socket().ok()) else { return false };
-        let Ok(to) = address(key, ParticipantId::from_index(row as u16)) else { return false };
+        let Ok(to) = address(key, listener) else { return false };
         loop {
             match sendto(from, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to) {
                 Err(Errno::INTR) => {}
