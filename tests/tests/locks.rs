@@ -3,13 +3,16 @@
 //! Children are this test binary again, in a role (the test `lock_entry`).
 
 use std::cell::Cell;
+use std::os::unix::net::UnixStream;
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ginnel::manager::Options;
+use ginnel::select::{Select, Waitable, wait_any};
 use ginnel::sync::{
-    Barrier, Condvar, Event, Init, Lock, Mutex, Once, PermitPool, Permits, RLock, RwLock, Semaphore,
+    Barrier, Condvar, Event, Init, Lock, Mutex, Once, OnceValue, PermitPool, Permits, RLock, RwLock,
+    Semaphore,
 };
 use ginnel::{Error, ErrorKind, Manager, Owner, OwnerState};
 use ginnel_testkit::child::{self, Arguments, Child, Exit, Role, fork_child};
@@ -38,6 +41,7 @@ fn lock_entry() {
         "waiter" => waiter(&arguments),
         "crossed" => crossed(&arguments),
         "crowd" => crowd(&arguments),
+        "chooser" => chooser(&arguments),
         "forked" => forked(),
         other => panic!("no role {other}"),
     }
@@ -249,6 +253,68 @@ fn a_cycle_of_three_processes_is_named_to_one_of_them_and_the_others_go_on() {
     }
     let told = place.words.get(COUNT);
     assert!((1..=3).contains(&told), "{told} were told");
+}
+
+/// Waits for a writer to go and for a value, and reads until it is killed. Woken by the words, or by bells.
+fn chooser(arguments: &Arguments) {
+    let (manager, words, by_bells) = opened(arguments);
+    let shared: RwLock<u64> = manager.get_or_create("shared").expect("it is there");
+    let value: OnceValue<u64> = manager.get_or_create("value").expect("it is there");
+    let (quiet, _far) = UnixStream::pair().expect("descriptors");
+    let until = |what: &dyn Waitable| {
+        let select = Select::new().on(what, 0);
+        let select = if by_bells == 1 { select.on_fd(&quiet, 1) } else { select };
+        words.add(READY, 1);
+        assert_eq!(select.wait().expect("nothing goes wrong"), 0);
+    };
+    until(&shared.read_side());
+    let _reading = shared.try_read().expect("whole").expect("no writer");
+    words.add(COUNT, 1);
+    until(&value);
+    assert_eq!(value.get(), Some(&7));
+    words.add(COUNT, 1);
+    loop {
+        thread::park();
+    }
+}
+
+#[test]
+fn a_select_sees_writers_go_values_come_and_holders_die() {
+    for by_bells in [0, 1] {
+        let place = Place::new("select");
+        let shared: RwLock<u64> =
+            place.manager.get_or_create_with("shared", Init(Some(0))).expect("there is room");
+        let value: OnceValue<u64> = place.manager.get_or_create("value").expect("there is room");
+        let writing = shared.write().expect("free");
+        let mut children = vec![place.start("chooser", by_bells)];
+        place.until_ready(1, &mut children);
+        assert_eq!(place.words.get(COUNT), 0);
+        drop(writing);
+        place.until_ready(2, &mut children);
+        assert_eq!(place.words.get(COUNT), 1);
+        value.set(7).expect("nobody else sets it");
+        place.dog.waits_for("a child that sees the value");
+        while place.words.get(COUNT) < 2 {
+            let ended = children[0].wait_timeout(Duration::from_millis(1)).expect("waited");
+            assert_eq!(ended, None, "a child ended before it saw the value");
+        }
+        // It reads, so one may read, and may write once it is dead.
+        let side = shared.read_side();
+        assert_eq!(wait_any(&[&shared], Some(MOMENT)).expect("waited"), None);
+        assert_eq!(wait_any(&[&shared, &side], None).expect("waited"), Some(1));
+        children[0].kill().expect("it is ours");
+        place.dog.waits_for("the death of a reader");
+        assert_eq!(wait_any(&[&shared], None).expect("waited"), Some(0));
+        drop(shared.try_write().expect("whole").expect("the reader is dead"));
+        // A writer that died is something to be told of.
+        children.push(place.start("holder", 0));
+        place.until_ready(3, &mut children[1..]);
+        place.dog.waits_for("the death of a writer");
+        assert_eq!(wait_any(&[&shared, &side], Some(MOMENT)).expect("waited"), None);
+        children[1].kill().expect("it is ours");
+        assert_eq!(wait_any(&[&side], None).expect("waited"), Some(0));
+        assert!(shared.try_read().map(drop).expect_err("it died with it").is_owner_died());
+    }
 }
 
 /// More than there are cores, all at one lock, one semaphore, one barrier.

@@ -10,7 +10,8 @@
 //! - I1 whoever drains a byte, or leaves while others listen, wakes all others that listen there.
 //! - I2 this participant's bit is taken back only by the last listener of a line.
 //!
-//! Nothing here is shared memory; what a killed process leaves is a bit (`bell`) and a socket, which the kernel closes.
+//! Nothing here is shared memory; what a killed process leaves is a bit (`bell`), a socket, which the kernel closes, and
+//! beside a named segment the socket's file, which its recovery removes.
 
 mod registration;
 
@@ -23,6 +24,7 @@ use std::task::Waker;
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::AtomicU32;
 use ginnel_layout::wait::Bells;
+use ginnel_segment::Segment;
 use ginnel_sync::bell;
 use ginnel_sync::park::Arm;
 use ginnel_sync::select::Port;
@@ -34,9 +36,11 @@ pub(crate) use registration::Listener;
 pub use registration::Registration;
 
 /// Where this process listens, one place for each line that somebody polls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ears {
     table: Mutex<HashMap<u64, Arc<Listening>>>,
+    /// Where the ears beside a named segment are, also those of others, which are rung from here.
+    _directory: Option<bell::Directory>,
 }
 
 /// One ear, and who listens.
@@ -63,16 +67,24 @@ impl Listening {
 pub(crate) struct EarRef {
     arena: Arc<Arena>,
     key: u64,
-    listening: Arc<Listening>,
+    /// There until the drop.
+    listening: Option<Arc<Listening>>,
 }
 
 impl fmt::Debug for EarRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.listening.fmt(f)
+        self.listening().fmt(f)
     }
 }
 
 impl Ears {
+    /// For an attachment. Who cannot open the directory listens at an abstract address.
+    pub(crate) fn of(segment: &Segment) -> Self {
+        let directory = segment.directory().ok().flatten();
+        let directory = directory.map(|fd| bell::Directory::new(segment.uuid()[0] as u32, fd));
+        Self { table: Mutex::default(), _directory: directory }
+    }
+
     fn table(&self) -> MutexGuard<'_, HashMap<u64, Arc<Listening>>> {
         // A panic while the map is locked cannot leave it half changed.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -98,7 +110,11 @@ impl EarRef {
                 listening
             }
         };
-        Ok(Self { arena: Arc::clone(arena), key, listening })
+        Ok(Self { arena: Arc::clone(arena), key, listening: Some(listening) })
+    }
+
+    fn listening(&self) -> &Listening {
+        self.listening.as_deref().expect("it is there until the drop")
     }
 
     fn me(&self) -> ParticipantId {
@@ -107,7 +123,7 @@ impl EarRef {
 
     /// Begins to listen, or goes on with another waker. Gives the number to go on with.
     pub(crate) fn listen(&self, number: Option<u64>, waker: &Waker) -> u64 {
-        let mut listeners = self.listening.listeners();
+        let mut listeners = self.listening().listeners();
         if let Some(number) = number
             && let Some((_, known)) = listeners.all.iter_mut().find(|(other, _)| *other == number)
         {
@@ -122,7 +138,7 @@ impl EarRef {
 
     /// Ends to listen (I1, I2).
     pub(crate) fn leave(&self, number: u64, bells: &Bells) {
-        let mut listeners = self.listening.listeners();
+        let mut listeners = self.listening().listeners();
         listeners.all.retain(|(other, _)| *other != number);
         if listeners.all.is_empty() {
             // Rung or not, whoever leaves passes on.
@@ -139,9 +155,9 @@ impl EarRef {
 
     /// Takes the bytes that are there, for all who listen (I1). True: there were some.
     pub(crate) fn drain(&self, number: u64) -> bool {
-        let heard = self.listening.ear.drain();
+        let heard = self.listening().ear.drain();
         if heard {
-            wake_others(self.listening.listeners(), number);
+            wake_others(self.listening().listeners(), number);
         }
         heard
     }
@@ -164,24 +180,29 @@ fn wake_others(listeners: MutexGuard<'_, Listeners>, number: u64) {
 impl Drop for EarRef {
     fn drop(&mut self) {
         let mut table = self.arena.ears().table();
+        let Some(mine) = self.listening.take() else { return };
         // New shares are made under this lock only, so nobody can take one between the look and the removal.
-        if Arc::strong_count(&self.listening) == 2 {
+        if Arc::strong_count(&mine) == 2 {
             table.remove(&self.key);
         }
+        // Closed under the lock, too: else who opens the same address finds it taken.
+        drop(mine);
     }
 }
 
 impl AsFd for EarRef {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.listening.ear.as_fd()
+        self.listening().ear.as_fd()
     }
 }
 
 /// The same in every process: which segment, which object (and which of those that had its entry), which line of it.
 fn key_of(object: &ObjectRef, line: u8) -> u64 {
-    let segment = object.arena().segment().uuid()[0] as u32;
+    let segment = object.arena().segment();
     let generation = object.generation() & 0xfff;
-    bell::key(segment, (object.index() << 16) | (generation << 4) | u32::from(line & 0xf))
+    let line = (object.index() << 16) | (generation << 4) | u32::from(line & 0xf);
+    let key = if segment.name().is_some() { bell::key_beside } else { bell::key };
+    key(segment.uuid()[0] as u32, line)
 }
 
 fn why_deaf(why: &std::io::Error) -> Error {
@@ -231,6 +252,8 @@ impl<'a> Source<'a> {
 pub(crate) const LINE: u8 = 0;
 /// The sending sides' line.
 pub(crate) const ROOM_LINE: u8 = 1;
+/// The line of those who would read under a read-write lock.
+pub(crate) const READ_LINE: u8 = 1;
 
 /// Sealed traits of [`crate::select`].
 pub(crate) mod sealed {
@@ -238,14 +261,54 @@ pub(crate) mod sealed {
 
     /// Something to receive, to take or to see.
     pub trait Ready {
-        /// Borrowed for one wait.
+        /// Borrowed for one wait. Given as well to one that ends its wait, whatever it has taken meanwhile.
         fn source(&self) -> Result<Source<'_>>;
+
+        /// Before a wait: would the calling thread wait for itself?
+        fn check(&self) -> Result<()> {
+            Ok(())
+        }
     }
 
     /// Something to send into.
     pub trait Room {
         /// Borrowed for one wait.
         fn room(&self) -> Result<Source<'_>>;
+    }
+}
+
+/// The room to send into a handle, as something to wait for like any other: [`Registration`] and the futures take it,
+/// where [`Select::on_send`](crate::select::Select::on_send) needs no wrapper.
+///
+/// ```
+/// use ginnel_object::Queue;
+/// use ginnel_object::ready::{Registration, RoomIn};
+///
+/// let queue = Queue::<u32>::bounded(2)?;
+/// let mut room = Registration::new(RoomIn(&queue))?;
+/// assert!(!room.arm()?); // there is some
+/// while queue.try_send(7).is_ok() {}
+/// assert!(room.arm()?); // wait until `room.as_fd()` is readable, then `arm` again
+/// # Ok::<(), ginnel_object::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct RoomIn<H>(pub H);
+
+impl<H: sealed::Room> sealed::Ready for RoomIn<H> {
+    fn source(&self) -> Result<Source<'_>> {
+        self.0.room()
+    }
+}
+
+impl<T: sealed::Room + ?Sized> sealed::Room for &T {
+    fn room(&self) -> Result<Source<'_>> {
+        (**self).room()
+    }
+}
+
+impl<T: sealed::Room + ?Sized> sealed::Room for &mut T {
+    fn room(&self) -> Result<Source<'_>> {
+        (**self).room()
     }
 }
 

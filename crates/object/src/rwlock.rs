@@ -24,6 +24,7 @@
 
 mod guards;
 mod reads;
+mod ready;
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -37,9 +38,9 @@ use ginnel_layout::line::{LINE, PAGE};
 use ginnel_layout::lock::{ReaderCell, RwLockWords};
 use ginnel_layout::participant::PARTICIPANTS_MAX;
 use ginnel_segment::Segment;
+use ginnel_sync::Deadline;
 use ginnel_sync::mutex::{self, Holder, LockError, Locked};
 use ginnel_sync::rwlock::{self, Read};
-use ginnel_sync::{Arm, Deadline};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::arena::{Arena, Kind, ObjectRef, format_of};
@@ -56,6 +57,7 @@ use crate::sweep::tag;
 use crate::words;
 
 pub use guards::{ReadGuard, WriteGuard};
+pub use ready::ReadSide;
 
 /// Bytes from the beginning to the first cell.
 const CELLS_AT: usize = size_of::<RwLockWords>();
@@ -375,41 +377,6 @@ impl<T: Plain> RwLock<T> {
             .error(ErrorKind::OwnerDied, "a process died while it wrote under the read-write lock")
             .with_owner(Some(lock::last_dead(&self.handle.words().lock)))
             .with_advice("repair the data with write_or_repair")
-    }
-}
-
-/// For those who wait for several things, and for pollers: its side of the writers.
-impl<T: Plain> RwLock<T> {
-    pub(crate) fn lock_words(&self) -> &ginnel_layout::lock::LockWords {
-        &self.handle.words().lock
-    }
-
-    /// Could it be taken to write, at about this moment?
-    pub(crate) fn is_ready(&self) -> bool {
-        self.words().is_ok_and(rwlock::RwLock::is_free)
-    }
-
-    /// Announces a writer: [`mutex::arm`], or a nap where only readers are in the way.
-    pub(crate) fn arm(&self) -> Arm {
-        self.words().map_or(Arm::Again, rwlock::RwLock::arm_write)
-    }
-
-    /// At the end of a slice: asks whether those live who are in the way, and has the dead recovered.
-    pub(crate) fn probe(&self) {
-        use ginnel_layout::Liveness;
-        lock::probe(&self.handle, self.lock_words());
-        for id in self.words().into_iter().flat_map(rwlock::RwLock::readers) {
-            if id != self.handle.me() {
-                // The answer is in the words afterwards.
-                let _ = self.handle.segment().is_dead(id);
-            }
-        }
-    }
-
-    /// [`RwLock::try_write`] for one that has armed.
-    #[cfg(any(feature = "tokio", feature = "async-io"))]
-    pub(crate) fn try_write_armed(&self) -> Result<Option<WriteGuard<'_, T>>> {
-        self.try_write_with(mutex::try_lock_armed)
     }
 }
 

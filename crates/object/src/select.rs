@@ -24,7 +24,7 @@ use crate::ready::{Hearing, Source, sealed};
 pub use exit::Exit;
 
 /// What can be waited for, for something to receive, to take or to see: receiving ends and queues, locks (that they are
-/// free; of an `RwLock`, for a writer), signals, [`Exit`].
+/// free; of an `RwLock`, for a writer, of its [`ReadSide`](crate::rwlock::ReadSide) for a reader), signals, [`Exit`].
 pub trait Waitable: sealed::Ready {}
 
 impl<T: sealed::Ready + ?Sized> Waitable for T {}
@@ -38,11 +38,19 @@ impl<T: sealed::Ready + ?Sized> sealed::Ready for &T {
     fn source(&self) -> Result<Source<'_>> {
         (**self).source()
     }
+
+    fn check(&self) -> Result<()> {
+        (**self).check()
+    }
 }
 
 impl<T: sealed::Ready + ?Sized> sealed::Ready for &mut T {
     fn source(&self) -> Result<Source<'_>> {
         (**self).source()
+    }
+
+    fn check(&self) -> Result<()> {
+        (**self).check()
     }
 }
 
@@ -69,7 +77,7 @@ enum Item<'a> {
 impl Item<'_> {
     fn source(&self) -> Result<Source<'_>> {
         match self {
-            Self::Ready(item) => item.source(),
+            Self::Ready(item) => item.check().and_then(|()| item.source()),
             Self::Room(item) => item.room(),
             Self::Fd(fd) => Ok(Source::fd(fd.as_fd())),
         }

@@ -1,6 +1,6 @@
 //! Handles on tokio's reactor: what arrives, what a cancelled future leaves, and what a second waiter gets.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
@@ -8,12 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use ginnel_object::aio::tokio::Async;
+use ginnel_object::aio::{self, Reactor};
 use ginnel_object::event::Event;
 use ginnel_object::lock::Lock;
 use ginnel_object::permits::PermitPool;
 use ginnel_object::rwlock::RwLock;
 use ginnel_object::semaphore::Semaphore;
-use ginnel_object::{Mutex, Queue, queue, spsc};
+use ginnel_object::{ErrorKind, Mutex, Queue, queue, spsc};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -255,7 +256,6 @@ fn ends_of_a_lane_are_waited_for() {
 #[cfg(feature = "futures")]
 #[test]
 fn receivers_are_streams_and_senders_are_sinks() {
-    use std::future::poll_fn;
     use std::pin::Pin;
 
     use futures_core::Stream as _;
@@ -346,23 +346,144 @@ async fn waits<T>(future: impl Future<Output = T>, release: impl FnOnce()) -> (T
 fn a_lock_that_was_waited_for_leaves_nobody_listening() {
     let (lock, mutex, shared) =
         (Lock::new().unwrap(), Mutex::new(0_u64).unwrap(), RwLock::new(0_u64).unwrap());
-    let counts = run(async {
-        let locks = (Async::new(lock.clone()).unwrap(), Async::new(mutex.clone()).unwrap());
-        let waiting = Async::new(shared.clone()).unwrap();
+    run(async {
+        let locks = (
+            Async::new(lock.clone()).unwrap(),
+            Async::new(mutex.clone()).unwrap(),
+            Async::new(shared.clone()).unwrap(),
+        );
         let mut counts = Vec::new();
         for _ in 0..3 {
             let (lock, mutex, shared) = (lock.clone(), mutex.clone(), shared.clone());
-            let release = held_elsewhere(move |until_released| {
-                let _guards = (lock.lock().unwrap(), mutex.lock().unwrap(), shared.write().unwrap());
-                until_released();
-            });
-            let (guard, count) = waits(locks.0.lock(), release).await;
+            let release =
+                held_elsewhere(move |until_released| in_turn(&lock.lock().unwrap(), until_released));
+            let (guard, first) = waits(locks.0.lock(), release).await;
             drop(guard.unwrap());
-            counts.push(count);
+            let release =
+                held_elsewhere(move |until_released| in_turn(&mutex.lock().unwrap(), until_released));
+            let (guard, second) = waits(locks.1.lock(), release).await;
+            drop(guard.unwrap());
+            let release =
+                held_elsewhere(move |until_released| in_turn(&shared.write().unwrap(), until_released));
+            let (guard, third) = waits(locks.2.write(), release).await;
+            drop(guard.unwrap());
+            counts.push([first, second, third]);
         }
-        drop((locks, waiting));
-        counts
+        // The reactor may keep the last of each.
+        for count in counts[..2].iter().flatten() {
+            assert_eq!(Arc::strong_count(count), 1);
+        }
     });
-    // A reactor may keep the last one.
-    assert!(counts.iter().rev().skip(1).all(|count| Arc::strong_count(count) == 1), "{counts:?}");
+}
+
+fn in_turn<G>(_guard: &G, until_released: &dyn Fn()) {
+    until_released();
+}
+
+async fn touch<R: Reactor>(lock: &aio::Async<RwLock<u64>, R>, writes: bool) {
+    if writes {
+        *lock.write().await.unwrap() += 1;
+    } else {
+        assert!(*lock.read().await.unwrap() < 100);
+    }
+}
+
+/// Reads and writes that are dropped after any number of polls, before and after the holder goes, hold up nobody.
+async fn dropped_at_any_poll<R: Reactor>() {
+    for case in 0..2 * 2 * 2 * 6 {
+        let (writes, held_to_write, gone_first, polls) =
+            (case & 1 != 0, case & 2 != 0, case & 4 != 0, case / 8);
+        if !writes && !held_to_write {
+            continue; // nobody waits
+        }
+        let shared = RwLock::new(0_u64).unwrap();
+        let first = aio::Async::<_, R>::new(shared.clone()).unwrap();
+        let second = first.clone();
+        let held = shared.clone();
+        let release = held_elsewhere(move |until_released| {
+            if held_to_write {
+                in_turn(&held.write().unwrap(), until_released);
+            } else {
+                in_turn(&held.read().unwrap(), until_released);
+            }
+        });
+        let waker = Waker::from(Arc::new(Count::default()));
+        let (mut dropped, mut other) = (Box::pin(touch(&first, writes)), pin!(touch(&second, writes)));
+        assert!(other.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        for _ in 0..polls {
+            assert!(dropped.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            tokio::task::yield_now().await;
+        }
+        if gone_first {
+            release();
+            drop(dropped);
+        } else {
+            drop(dropped);
+            release();
+        }
+        other.await;
+        assert!(shared.owner().is_none() && shared.readers().is_empty());
+        assert_eq!(*shared.try_write().unwrap().expect("free"), u64::from(writes));
+    }
+}
+
+#[test]
+fn reads_and_writes_dropped_at_any_poll_hold_up_nobody() {
+    run(dropped_at_any_poll::<aio::tokio::Tokio>());
+    #[cfg(feature = "async-io")]
+    run(dropped_at_any_poll::<aio::smol::Smol>());
+}
+
+#[test]
+fn a_task_that_would_wait_for_its_own_thread_is_told() {
+    let shared = Async::new(RwLock::new(0_u64).unwrap()).unwrap();
+    run(async {
+        let writing = shared.write().await.unwrap();
+        assert_eq!(shared.read().await.map(drop).unwrap_err().kind(), ErrorKind::Deadlock);
+        assert_eq!(shared.write().await.map(drop).unwrap_err().kind(), ErrorKind::Deadlock);
+        drop(writing);
+        let (one, two) = (shared.read().await.unwrap(), shared.read().await.unwrap());
+        assert_eq!(shared.write().await.map(drop).unwrap_err().kind(), ErrorKind::Deadlock);
+        drop((one, two));
+        drop(shared.write().await.unwrap());
+    });
+}
+
+/// Whatever was waited for is seen, and a poll that is given up leaves nothing behind.
+async fn polled_by_hand<R: Reactor>() {
+    let waker = Waker::from(Arc::new(Count::default()));
+    let queue = aio::Async::<_, R>::new(Queue::<u32>::bounded(2).unwrap()).unwrap();
+    let shared = RwLock::new(0_u64).unwrap();
+    let reads = aio::Async::<_, R>::new(shared.read_side()).unwrap();
+    for polls in 0..4 {
+        let held = shared.clone();
+        let release = held_elsewhere(move |until_released| in_turn(&held.write().unwrap(), until_released));
+        let (mut given_up, mut wanted) = ((queue.polling(), reads.polling()), reads.polling());
+        assert!(wanted.poll_ready(&mut Context::from_waker(&waker)).is_pending());
+        for _ in 0..polls {
+            assert!(given_up.0.poll_ready(&mut Context::from_waker(&waker)).is_pending());
+            assert!(given_up.1.poll_ready(&mut Context::from_waker(&waker)).is_pending());
+            tokio::task::yield_now().await;
+        }
+        drop(given_up);
+        release();
+        poll_fn(|cx| wanted.poll_ready(cx)).await.unwrap();
+        drop(shared.try_read().unwrap().expect("free to read"));
+
+        let sender = queue.get_ref().clone();
+        let mut room = queue.polling_room();
+        poll_fn(|cx| room.poll_ready(cx)).await.unwrap();
+        while sender.try_send(polls).is_ok() {}
+        assert!(room.poll_ready(&mut Context::from_waker(&waker)).is_pending());
+        let receiver = thread::spawn(move || while sender.try_recv().is_ok() {});
+        poll_fn(|cx| room.poll_ready(cx)).await.unwrap();
+        receiver.join().unwrap();
+    }
+}
+
+#[test]
+fn handles_are_polled_by_hand() {
+    run(polled_by_hand::<aio::tokio::Tokio>());
+    #[cfg(feature = "async-io")]
+    run(polled_by_hand::<aio::smol::Smol>());
 }

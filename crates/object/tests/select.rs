@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::Write as _;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Barrier};
@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use ginnel_object::event::Event;
 use ginnel_object::lock::{Lock, RLock};
+use ginnel_object::once::OnceValue;
 use ginnel_object::permits::PermitPool;
-use ginnel_object::ready::Registration;
+use ginnel_object::ready::{Registration, RoomIn};
+use ginnel_object::rwlock::RwLock;
 use ginnel_object::select::{Exit, Select, Waitable, wait_any};
 use ginnel_object::semaphore::Semaphore;
 use ginnel_object::{ErrorKind, Mutex, Queue, broadcast, mpsc, queue, spsc};
@@ -37,6 +39,8 @@ fn each_kind_of_object_is_seen_to_be_ready() {
     let (event, auto) = (Event::new().unwrap(), Event::auto_reset().unwrap());
     let (semaphore, pool) = (Semaphore::new(0).unwrap(), PermitPool::new(1).unwrap());
     let (lock, rlock, mutex) = (Lock::new().unwrap(), RLock::new().unwrap(), Mutex::new(0_u64).unwrap());
+    let (shared, value) = (RwLock::new(0_u64).unwrap(), OnceValue::<u64>::new().unwrap());
+    let readers = shared.read_side();
     let queue = Queue::<u32>::bounded(2).unwrap();
     let (sender, receiver) = queue::channel::<u32>(2).unwrap();
     let (mut producer, consumer) = spsc::channel::<u64>(2).unwrap();
@@ -48,14 +52,15 @@ fn each_kind_of_object_is_seen_to_be_ready() {
     thread::scope(|scope| {
         scope.spawn(|| {
             let guards = (lock.lock().unwrap(), rlock.lock().unwrap(), mutex.lock().unwrap());
+            let writing = shared.write().unwrap();
             started.wait();
             release.wait();
-            drop(guards);
+            drop((guards, writing));
         });
         started.wait();
-        let items: [&dyn Waitable; 12] = [
+        let items: [&dyn Waitable; 15] = [
             &event, &auto, &semaphore, &pool, &lock, &rlock, &mutex, &queue, &receiver, &consumer, &one,
-            &listener,
+            &listener, &shared, &readers, &value,
         ];
         assert_eq!(wait_any(&items, Some(SHORT)).unwrap(), None);
         event.set();
@@ -63,6 +68,7 @@ fn each_kind_of_object_is_seen_to_be_ready() {
         semaphore.release(1).unwrap();
         drop(permit);
         release.set();
+        value.set(7).unwrap();
         queue.send(1).unwrap();
         sender.send(1).unwrap();
         producer.send(1).unwrap();
@@ -278,4 +284,123 @@ fn polling_and_sleeping_receivers_take_turns() {
         feeding.join().unwrap();
     });
     assert!(polled <= 400);
+}
+
+/// With a descriptor in the set, the wait is woken by bells; else by the words.
+fn chosen(quiet: Option<&UnixStream>, items: &[&dyn Waitable]) -> Option<usize> {
+    let select = items.iter().enumerate().fold(Select::new(), |select, (n, item)| select.on(*item, n));
+    match &quiet {
+        Some(quiet) => select.on_fd(quiet, usize::MAX).wait_timeout(LONG).unwrap(),
+        None => select.wait_timeout(LONG).unwrap(),
+    }
+}
+
+#[test]
+fn readers_and_writers_of_a_lock_are_told_apart() {
+    let (near, _far) = UnixStream::pair().unwrap();
+    for quiet in [None, Some(&near)] {
+        let shared = RwLock::new(0_u64).unwrap();
+        let (reads, writes, gone) =
+            (Event::new().unwrap(), Event::auto_reset().unwrap(), Event::auto_reset().unwrap());
+        let started = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let writing = shared.write().unwrap();
+                started.wait();
+                writes.wait();
+                drop(writing);
+                let reading = shared.read().unwrap();
+                gone.set();
+                reads.wait();
+                drop(reading);
+            });
+            started.wait();
+            let side = shared.read_side();
+            assert_eq!(wait_any(&[&shared, &side], Some(SHORT)).unwrap(), None);
+            // Let go once others wait, or before that: both must do.
+            scope.spawn(|| writes.set());
+            assert_eq!(chosen(quiet, &[&side]), Some(0));
+            gone.wait();
+            // A reader is in the way of writers only.
+            assert_eq!(wait_any(&[&shared], Some(SHORT)).unwrap(), None);
+            assert_eq!(chosen(quiet, &[&shared, &side]), Some(1));
+            drop(shared.try_read().unwrap().expect("free to read"));
+            scope.spawn(|| reads.set());
+            assert_eq!(chosen(quiet, &[&shared]), Some(0));
+            drop(shared.try_write().unwrap().expect("free to write"));
+        });
+    }
+}
+
+#[test]
+fn who_reads_or_writes_is_told_that_it_would_wait_for_itself() {
+    let shared = RwLock::new(0_u64).unwrap();
+    let reading = shared.read().unwrap();
+    assert_eq!(wait_any(&[&shared], None).unwrap_err().kind(), ErrorKind::Deadlock);
+    assert_eq!(wait_any(&[&shared.read_side()], None).unwrap(), Some(0));
+    drop(reading);
+    let writing = shared.write().unwrap();
+    assert_eq!(wait_any(&[&shared], None).unwrap_err().kind(), ErrorKind::Deadlock);
+    assert_eq!(wait_any(&[&shared.read_side()], None).unwrap_err().kind(), ErrorKind::Deadlock);
+    drop(writing);
+    assert_eq!(wait_any(&[&shared, &shared.read_side()], None).unwrap(), Some(0));
+}
+
+#[test]
+fn a_value_is_seen_by_all_who_wait_for_it() {
+    let (near, _far) = UnixStream::pair().unwrap();
+    let value = OnceValue::<u64>::new().unwrap();
+    let started = Barrier::new(5);
+    thread::scope(|scope| {
+        for quiet in [None, None, Some(&near), Some(&near)] {
+            let (value, started) = (&value, &started);
+            scope.spawn(move || {
+                started.wait();
+                assert_eq!(chosen(quiet, &[value]), Some(0));
+                assert_eq!(value.get(), Some(&42));
+            });
+        }
+        started.wait();
+        assert_eq!(*value.get_or_init(|| 42).unwrap(), 42);
+    });
+}
+
+/// The descriptor is readable within a minute.
+fn becomes_readable(fd: impl AsFd) {
+    let left = Timespec { tv_sec: 60, tv_nsec: 0 };
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+    assert_eq!(poll(&mut fds, Some(&left)), Ok(1));
+}
+
+#[test]
+fn registrations_of_readers_of_values_and_of_room() {
+    let (shared, value) = (RwLock::new(0_u64).unwrap(), OnceValue::<u64>::new().unwrap());
+    let queue = Queue::<u32>::bounded(2).unwrap();
+    while queue.try_send(7).is_ok() {}
+    let started = Barrier::new(2);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let writing = shared.write().unwrap();
+            started.wait();
+            started.wait();
+            drop(writing);
+            value.set(1).unwrap();
+            while queue.try_recv().is_ok() {}
+        });
+        started.wait();
+        let mut reads = Registration::new(shared.read_side()).unwrap();
+        let mut there = Registration::new(&value).unwrap();
+        let mut room = Registration::new(RoomIn(&queue)).unwrap();
+        assert!(reads.arm().unwrap() && there.arm().unwrap() && room.arm().unwrap());
+        assert_eq!(room.as_raw_fd(), room.as_fd().as_raw_fd());
+        started.wait();
+        becomes_readable(&reads);
+        becomes_readable(&there);
+        becomes_readable(&room);
+        assert!(!reads.arm().unwrap() && !there.arm().unwrap());
+        // A byte says "look": what is left of a message on its way may still be there.
+        while room.arm().unwrap() {
+            becomes_readable(&room);
+        }
+    });
 }

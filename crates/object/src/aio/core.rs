@@ -26,7 +26,7 @@ use ginnel_layout::atomic::spin_loop;
 
 use crate::error::Result;
 use crate::ready::sealed::{Ready, Room};
-use crate::ready::{EarRef, Hearing, Listener, Source};
+use crate::ready::{EarRef, Hearing, Listener, RoomIn, Source};
 
 /// The longest slice of a pending future.
 const SLICE_LONGEST: Duration = Duration::from_millis(50);
@@ -57,7 +57,7 @@ pub trait Reactor: fmt::Debug + Sized + Send + Sync + Unpin + 'static {
 /// Cheap: descriptors are opened by the first operation that waits, in the reactor of the task that polls it.
 pub struct Async<H, R: Reactor> {
     handle: H,
-    /// To receive, to take or to see; and to send.
+    /// To receive, to take or to see; and to send, or to read.
     places: [OnceLock<Place<R>>; 2],
 }
 
@@ -103,6 +103,11 @@ impl<H, R: Reactor> Async<H, R> {
         (&self.places[direction], &mut self.handle)
     }
 
+    /// The same for many at once.
+    pub(super) fn place_of(&self, direction: usize) -> (&OnceLock<Place<R>>, &H) {
+        (&self.places[direction], &self.handle)
+    }
+
     /// A future of what one waits for with the handle.
     pub(super) fn taking<T, F>(&self, attempt: F) -> Op<'_, &H, R, F>
     where
@@ -121,37 +126,31 @@ impl<H, R: Reactor> Async<H, R> {
         Op::new(&self.places[0], &mut self.handle, attempt)
     }
 
+    /// A future of what one waits for with the other side of the handle, which `side` gives.
+    pub(super) fn beside<'a, S, T, F>(&'a self, side: impl FnOnce(&'a H) -> S, attempt: F) -> Op<'a, S, R, F>
+    where
+        S: Ready,
+        F: FnMut(&mut S, bool) -> Option<T> + Unpin,
+    {
+        Op::new(&self.places[1], side(&self.handle), attempt)
+    }
+
     /// A future of room to send.
-    pub(super) fn sending<T, F>(&self, attempt: F) -> Op<'_, RoomOf<&H>, R, F>
+    pub(super) fn sending<T, F>(&self, attempt: F) -> Op<'_, RoomIn<&H>, R, F>
     where
         H: Room,
-        F: FnMut(&mut RoomOf<&H>, bool) -> Option<T> + Unpin,
+        F: FnMut(&mut RoomIn<&H>, bool) -> Option<T> + Unpin,
     {
-        Op::new(&self.places[1], RoomOf(&self.handle), attempt)
+        Op::new(&self.places[1], RoomIn(&self.handle), attempt)
     }
 
     /// The same for ends that send with `&mut self`.
-    pub(super) fn sending_mut<T, F>(&mut self, attempt: F) -> Op<'_, RoomOf<&mut H>, R, F>
+    pub(super) fn sending_mut<T, F>(&mut self, attempt: F) -> Op<'_, RoomIn<&mut H>, R, F>
     where
         H: Room,
-        F: FnMut(&mut RoomOf<&mut H>, bool) -> Option<T> + Unpin,
+        F: FnMut(&mut RoomIn<&mut H>, bool) -> Option<T> + Unpin,
     {
-        Op::new(&self.places[1], RoomOf(&mut self.handle), attempt)
-    }
-}
-
-/// A handle of which the room to send is waited for.
-pub(super) struct RoomOf<H>(pub(super) H);
-
-impl<H: Room> Ready for RoomOf<&H> {
-    fn source(&self) -> Result<Source<'_>> {
-        self.0.room()
-    }
-}
-
-impl<H: Room> Ready for RoomOf<&mut H> {
-    fn source(&self) -> Result<Source<'_>> {
-        self.0.room()
+        Op::new(&self.places[1], RoomIn(&mut self.handle), attempt)
     }
 }
 
@@ -183,6 +182,7 @@ impl<R: Reactor> Wait<R> {
                 self.leave(handle);
                 return Poll::Ready(Ok(value));
             }
+            handle.check()?;
             let source = handle.source()?;
             let reactor = self.listen(&source, place)?;
             if !self.listener.arm(&source, cx.waker())? {

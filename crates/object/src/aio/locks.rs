@@ -11,7 +11,7 @@ use crate::message::Plain;
 use crate::mutex::{Mutex, MutexGuard};
 use crate::once::OnceValue;
 use crate::permits::{Permit, PermitPool};
-use crate::rwlock::{RwLock, WriteGuard};
+use crate::rwlock::{ReadGuard, RwLock, WriteGuard};
 use crate::semaphore::Semaphore;
 
 impl<R: Reactor> Async<Event, R> {
@@ -79,6 +79,15 @@ impl<T: Plain, R: Reactor> Async<Mutex<T>, R> {
 }
 
 impl<T: Plain, R: Reactor> Async<RwLock<T>, R> {
+    /// Takes it to read, when no writer has it or waits for readers. Cancelled, it has not.
+    ///
+    /// # Errors
+    /// As [`RwLock::read`]; `Taken` or `Os` where no descriptor is to be had.
+    pub async fn read(&self) -> Result<ReadGuard<'_, T>> {
+        let lock = self.get_ref();
+        self.beside(RwLock::read_side, |_, _| lock.try_read().transpose()).await?
+    }
+
     /// Takes it to write, when nobody has it. Cancelled, it has not. Readers are looked at each millisecond.
     ///
     /// # Errors

@@ -12,10 +12,11 @@
 //! | with futures pending | bits for nobody, W or flags | the next wake: one futile byte |
 //! | a waker between its bit and its byte | a future that hears nothing | its timer, after 20 to 50 ms |
 //!
-//! Reading order: `core` (the one poll function), `queues`, `locks` (the operations), then the reactors.
+//! Reading order: `core` (the one poll function), `queues`, `locks` (the operations), `polling` (the same by hand), then the reactors.
 
 mod core;
 mod locks;
+mod polling;
 mod queues;
 #[cfg(feature = "async-io")]
 pub mod smol;
@@ -24,4 +25,5 @@ mod stream;
 pub mod tokio;
 
 pub use self::core::{Async, Reactor};
+pub use self::polling::Polling;
 pub use self::stream::{Messages, Sending};

@@ -5,13 +5,14 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::core::{Async, Reactor, RoomOf, Wait};
+use super::core::{Async, Reactor, Wait};
 use super::queues::now;
 use crate::broadcast;
 use crate::error::{Error, RecvError, Result, TryRecvError, TrySendError};
 use crate::message::{Message, Plain};
 use crate::mpsc;
 use crate::queue::{Queue, Receiver, Sender};
+use crate::ready::RoomIn;
 use crate::ready::sealed::{Ready, Room};
 use crate::spsc;
 
@@ -188,20 +189,20 @@ impl<H: Room + Sends<T>, T, R: Reactor> Sending<H, T, R> {
         }
         let Self { end, wait, kept } = self;
         let (place, handle) = end.place_and_handle(1);
-        let attempt = &mut |end: &mut RoomOf<&mut H>, _| match end.0.try_send(kept.take()?) {
+        let attempt = &mut |end: &mut RoomIn<&mut H>, _| match end.0.try_send(kept.take()?) {
             Err(TrySendError::Full(value)) => {
                 *kept = Some(value);
                 None
             }
             sent => Some(sent.map_err(Error::from)),
         };
-        wait.poll(cx, place, &mut RoomOf(handle), attempt).map(Result::flatten)
+        wait.poll(cx, place, &mut RoomIn(handle), attempt).map(Result::flatten)
     }
 }
 
 impl<H: Room, T, R: Reactor> Drop for Sending<H, T, R> {
     fn drop(&mut self) {
-        self.wait.leave(&RoomOf(self.end.get_ref()));
+        self.wait.leave(&RoomIn(self.end.get_ref()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! A wait for a descriptor, step by step: for reactors that ginnel does not know, and for those it does.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -140,6 +140,7 @@ impl<H: Waitable> Registration<H> {
     /// # Errors
     /// `Forked`, and for locks `Deadlock` where this thread holds it.
     pub fn arm(&mut self) -> Result<bool> {
+        self.handle.check()?;
         let source = self.handle.source()?;
         loop {
             self.listener.drain();
@@ -191,6 +192,13 @@ impl<H: Waitable> AsFd for Registration<H> {
             // `new` has seen one of the two.
             _ => unreachable!("a registration has a descriptor"),
         }
+    }
+}
+
+/// For reactors that take a number: `tokio::io::unix::AsyncFd`, `mio::unix::SourceFd`.
+impl<H: Waitable> AsRawFd for Registration<H> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }
 

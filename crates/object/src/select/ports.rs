@@ -16,8 +16,8 @@ use crate::message::Plain;
 use crate::mutex::Mutex;
 use crate::once::OnceValue;
 use crate::permits::PermitPool;
-use crate::ready::{LINE, Source, sealed};
-use crate::rwlock::RwLock;
+use crate::ready::{LINE, READ_LINE, Source, sealed};
+use crate::rwlock::{ReadSide, RwLock};
 use crate::semaphore::Semaphore;
 
 /// How many of those who wait on a line are woken at a time.
@@ -149,8 +149,11 @@ impl sealed::Ready for PermitPool {
 
 impl sealed::Ready for Lock {
     fn source(&self) -> Result<Source<'_>> {
-        check_not_mine(self.object(), self.lock_words())?;
         on_lock(self.object(), self.lock_words(), || self.is_ready(), || self.probe())
+    }
+
+    fn check(&self) -> Result<()> {
+        check_not_mine(self.object(), self.lock_words())
     }
 }
 
@@ -201,14 +204,39 @@ impl<T: Plain> Port for WriterPort<'_, T> {
 impl<T: Plain> sealed::Ready for RwLock<T> {
     fn source(&self) -> Result<Source<'_>> {
         self.object().check_fork()?;
-        check_not_mine(self.object(), self.lock_words())?;
         Ok(Source::heard(WriterPort(self), &self.lock_words().bells, self.object(), LINE))
+    }
+
+    fn check(&self) -> Result<()> {
+        check_not_mine(self.object(), self.lock_words())?;
+        self.check_not_reading()
+    }
+}
+
+impl<T: Plain> sealed::Ready for ReadSide<'_, T> {
+    fn source(&self) -> Result<Source<'_>> {
+        let object = self.lock().object();
+        object.check_fork()?;
+        let port = LinePort {
+            line: self.line(),
+            discipline: Discipline::Gate,
+            is_ready: || self.is_ready(),
+            probe: || self.probe(),
+        };
+        Ok(Source::heard(port, &self.line().bells, object, READ_LINE))
+    }
+
+    fn check(&self) -> Result<()> {
+        check_not_mine(self.lock().object(), self.lock().lock_words())
     }
 }
 
 impl<T: Plain> sealed::Ready for Mutex<T> {
     fn source(&self) -> Result<Source<'_>> {
-        check_not_mine(self.object(), self.lock_words())?;
         on_lock(self.object(), self.lock_words(), || self.is_ready(), || self.probe())
+    }
+
+    fn check(&self) -> Result<()> {
+        check_not_mine(self.object(), self.lock_words())
     }
 }
