@@ -172,6 +172,7 @@ pub const fn layout_hash() -> u64 {
         size_of::<Entry>() as u64,
         size_of::<crate::lane::LaneControl>() as u64,
         size_of::<crate::wait::WaitLine>() as u64,
+        size_of::<crate::process::ProcessWords>() as u64,
         TICKETS as u64,
         u64::from_le_bytes([1, 2, 3, 4, 5, 6, 7, 8]),
         u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8]),

@@ -118,9 +118,9 @@ pub(crate) const fn format_of(size: usize, align: usize) -> u64 {
 impl Arena {
     pub(crate) fn new(segment: Segment) -> Arc<Self> {
         Arc::new(Self {
+            ears: Ears::of(&segment),
             segment,
             handles: Mutex::new(HashMap::new()),
-            ears: Ears::default(),
             waits: OnceLock::new(),
         })
     }
@@ -180,9 +180,21 @@ impl Arena {
     pub(crate) fn make_partly(
         self: &Arc<Self>,
         kind: Kind,
-        (pages, with_memory): (u32, u32),
+        pages: (u32, u32),
         name: Option<&str>,
         init: impl FnOnce(NonNull<u8>),
+    ) -> Result<ObjectRef> {
+        self.make_knowing(kind, pages, name, |base, _, _| init(base))
+    }
+
+    /// [`Arena::make_partly`] whose `init` learns the entry and the generation as well: for an object that is made with
+    /// parcels in it.
+    pub(crate) fn make_knowing(
+        self: &Arc<Self>,
+        kind: Kind,
+        (pages, with_memory): (u32, u32),
+        name: Option<&str>,
+        init: impl FnOnce(NonNull<u8>, u32, u32),
     ) -> Result<ObjectRef> {
         self.segment.check_fork()?;
         let (index, mine) = life::claim(&self.segment)?;
@@ -208,7 +220,7 @@ impl Arena {
             life::dismantle(&self.segment, index, entry, mine);
             return Err(Error::new(ErrorKind::Corrupted, "the arena gave pages that it does not have"));
         };
-        init(base);
+        init(base, index, mine.generation);
         // Nobody else can know the entry before this, so nobody else of this process counts it either.
         life::publish(entry, mine, self.segment.me());
         self.handles().insert(index, Holds { all: 1, ..Holds::default() });

@@ -176,6 +176,11 @@ impl Outgoing {
         &self.parcels
     }
 
+    /// Were they collected for a message in this arena?
+    pub(crate) fn is_of(&self, arena: &Arc<Arena>) -> bool {
+        Arc::ptr_eq(&self.arena, arena)
+    }
+
     /// Writes beside each parcel which message carries it. Before the commit.
     pub(crate) fn set_carrier(&self, carrier: Carrier) {
         for parcel in &self.parcels {
@@ -294,6 +299,25 @@ impl Incoming {
         let (object, kind) =
             found.ok_or_else(|| Error::new(ErrorKind::Corrupted, "the bytes of a long message are gone"))?;
         <Shared<[u8]> as sealed::Sealed>::open(expect::<Shared<[u8]>>(object, kind)?)
+    }
+
+    /// Makes the parcels those of another message, which names them by the same bytes. After the acknowledgement.
+    pub(crate) fn forward(mut self) -> Outgoing {
+        let mut outgoing = Outgoing::none(&self.arena);
+        for parcel in self.parcels.drain(..) {
+            match parcel {
+                Received::Ticket(ticket, mine) => {
+                    outgoing.parcels.push(Parcel::Ticket { ticket, generation: mine.generation });
+                }
+                Received::Block(block) => {
+                    block.acknowledged();
+                    // Nobody else has a hold on it, so it can travel.
+                    block.travel();
+                    outgoing.blocks.push(block);
+                }
+            }
+        }
+        outgoing
     }
 
     /// The lease ends without an acknowledgement: the parcels stay in the message.

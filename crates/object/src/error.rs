@@ -71,6 +71,12 @@ pub enum ErrorKind {
     Unsupported,
     /// The operating system refused.
     Os,
+    /// The function of a child process panicked.
+    Panicked,
+    /// A child process ended without a result: by a signal, or with an exit code.
+    Killed,
+    /// What a program itself calls a failure, as text.
+    Failed,
 }
 
 /// Another process, as the segment knows it.
@@ -114,28 +120,37 @@ impl fmt::Display for Owner {
 impl Error {
     /// An error of `kind`; `happened` is a sentence without a full stop.
     #[cold]
-    pub(crate) fn new(kind: ErrorKind, happened: impl Into<String>) -> Self {
+    #[doc(hidden)]
+    pub fn new(kind: ErrorKind, happened: impl Into<String>) -> Self {
         let happened = happened.into();
         Self(Box::new(Inner { kind, happened, object: None, owner: None, advice: None, os: None }))
     }
 
-    pub(crate) fn with_object(mut self, name: impl Into<String>) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_object(mut self, name: impl Into<String>) -> Self {
         self.0.object = Some(name.into());
         self
     }
 
-    pub(crate) fn with_owner(mut self, owner: Option<Owner>) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_owner(mut self, owner: Option<Owner>) -> Self {
         self.0.owner = owner;
         self
     }
 
-    pub(crate) fn with_advice(mut self, advice: impl Into<String>) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_advice(mut self, advice: impl Into<String>) -> Self {
         self.0.advice = Some(advice.into());
         self
     }
 
     /// Keeps the `errno`; the sentence says it already.
-    pub(crate) fn with_os(mut self, code: Option<i32>) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_os(mut self, code: Option<i32>) -> Self {
         self.0.os = code;
         self
     }

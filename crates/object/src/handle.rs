@@ -16,6 +16,7 @@ use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::{AtomicU32, AtomicU64};
 use ginnel_layout::line::PAGE;
 use ginnel_layout::lock::{CondvarWords, LockWords, OnceWords, ReaderCell, RwLockWords};
+use ginnel_layout::process::ProcessWords;
 use ginnel_layout::signal::{BarrierWords, EventWords, PermitWords, SemaphoreWords};
 use ginnel_segment::Segment;
 use ginnel_sync::{Deadline, Holder, LockError, Mode, Stop, Waiter};
@@ -54,6 +55,8 @@ unsafe impl Shared for PermitWords {}
 unsafe impl Shared for EventWords {}
 // SAFETY: I3: repr(C), atomics only.
 unsafe impl Shared for BarrierWords {}
+// SAFETY: I3: repr(C), atomics only.
+unsafe impl Shared for ProcessWords {}
 
 /// Why a wait ended, if it may have been a signal.
 pub(crate) trait MayBeInterrupted {

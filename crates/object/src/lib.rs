@@ -5,12 +5,14 @@
 //!
 //! Reading order: [`error`], [`message`], [`manager`] (arenas and names), [`spsc`] and [`mutex`] (the objects),
 //! [`transit`] (handles on their way to another process), then what carries them: `arena` (handles of this process), `life` (when an object is freed: the proof), `sweep`
-//! (what a death means for each kind), `words` (pages as words).
+//! (what a death means for each kind), `words` (pages as words). The crate of processes builds on `bridge`.
 
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 pub mod aio;
 pub mod barrier;
 pub mod blocks;
+#[doc(hidden)]
+pub mod bridge;
 pub mod broadcast;
 #[cfg(feature = "compat")]
 pub mod compat;
@@ -38,8 +40,10 @@ mod arena;
 mod carrier;
 mod carry;
 mod detect;
+mod envelope;
 mod handle;
 mod life;
+mod process_record;
 mod sides;
 mod sweep;
 mod words;

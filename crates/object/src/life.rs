@@ -60,6 +60,7 @@ use ginnel_layout::participant::PARTICIPANTS_MAX;
 use ginnel_segment::Segment;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::process_record;
 use crate::queue;
 use crate::sides;
 use crate::sweep::tag;
@@ -94,8 +95,12 @@ pub(crate) fn publish(entry: &Entry, mine: EntryState, me: ParticipantId) {
 /// Gives a claimed entry up, or takes a dead object's apart: pages, name, tag, then FREE (I5).
 pub(crate) fn dismantle(segment: &Segment, index: u32, entry: &Entry, state: EntryState) {
     entry.named.store(0, Relaxed);
-    if state.st == st::FREEING && matches!(entry.tag.load(Relaxed), tag::QUEUE | tag::CHANNEL) {
-        queue::discard_all(segment, entry);
+    if state.st == st::FREEING {
+        match entry.tag.load(Relaxed) {
+            tag::QUEUE | tag::CHANNEL => queue::discard_all(segment, entry),
+            tag::PROCESS => process_record::discard_all(segment, entry),
+            _ => {}
+        }
     }
     segment.release_pages(index);
     entry.tag.store(0, Relaxed);
@@ -276,6 +281,56 @@ pub(crate) fn receive_as(
     Some(mine)
 }
 
+/// [`receive`] of a ticket that no message carries, and only if it is one of the object of that entry and generation:
+/// a number that was kept too long may be another object's by now.
+pub(crate) fn receive_exactly(
+    segment: &Segment,
+    ticket: u32,
+    (index, generation): (u32, u32),
+) -> Option<Ticket> {
+    let word = segment.ticket(ticket as usize)?;
+    let there = Ticket::from_bits(word.load(Acquire)); // E5
+    let same = there.generation == generation && u32::from(there.entry) == index;
+    there.owner.filter(|_| same)?;
+    let mine = Ticket { owner: Some(segment.me()), ..there };
+    word.compare_exchange(there.bits(), mine.bits(), AcqRel, Relaxed).ok()?; // E5
+    Some(mine)
+}
+
+/// What became of a ticket that its issuer wanted back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Withdrawn {
+    /// It is free.
+    Yes,
+    /// It was used up before.
+    Gone,
+    /// Somebody has received it, and not made a hold of it yet.
+    Received(ParticipantId),
+}
+
+/// Takes back a ticket of ours without a side that no message carries. Whoever redeems it at the same moment finds it
+/// gone, or has received it: one CAS decides.
+pub(crate) fn withdraw(segment: &Segment, ticket: u32, (index, generation): (u32, u32)) -> Withdrawn {
+    let Some(word) = segment.ticket(ticket as usize) else { return Withdrawn::Gone };
+    loop {
+        let there = Ticket::from_bits(word.load(Acquire)); // E5
+        let same = there.generation == generation && u32::from(there.entry) == index;
+        match there.owner {
+            Some(owner) if same && owner != segment.me() => return Withdrawn::Received(owner),
+            Some(_) if same && there.side == Side::Neither => {}
+            _ => return Withdrawn::Gone,
+        }
+        // E2
+        if word.compare_exchange(there.bits(), Ticket::FREE, AcqRel, Relaxed).is_ok() {
+            break;
+        }
+    }
+    if let Some(entry) = segment.entry(index) {
+        try_free(segment, index, entry, segment.me());
+    }
+    Withdrawn::Yes
+}
+
 /// Gives a ticket of ours back: closes a side that it leaves empty, and frees the object if that was the last
 /// reference.
 pub(crate) fn unpin(segment: &Segment, ticket: u32) {
@@ -325,12 +380,20 @@ pub(crate) fn recover_tickets(segment: &Segment, d: ParticipantId, in_flight: im
         if Carrier::from_bits(carrier).is_some_and(&in_flight) {
             continue;
         }
+        let ticket = Ticket::from_bits(there);
+        let of = segment.entry(u32::from(ticket.entry));
+        if carrier == Carrier::NONE && of.is_some_and(|entry| !sides::may_have(entry)) {
+            // It travels outside of messages, so whoever has its number may redeem it at this moment: one CAS decides.
+            let freed = word.compare_exchange(there, Ticket::FREE, AcqRel, Relaxed).is_ok(); // E2
+            if let (true, Some(entry)) = (freed, of) {
+                try_free(segment, u32::from(ticket.entry), entry, d);
+            }
+            continue;
+        }
         // A receiver may have been faster: then it is his, and so is the carrier. Else it stays as it is, for only a
         // receiver of a message in flight could take it.
         // E5
         if word.load(Acquire) == there {
-            // E5
-            let ticket = Ticket::from_bits(there);
             if let Some(entry) = segment.entry(u32::from(ticket.entry)) {
                 // Also if the dead one had left its side already, and died before it could close it.
                 word.store(Ticket { side: Side::Neither, ..ticket }.bits(), Release); // E2

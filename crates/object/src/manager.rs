@@ -7,7 +7,7 @@
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ginnel_layout::atomic::Ordering::Relaxed;
@@ -129,14 +129,39 @@ impl Options {
     }
 }
 
+/// The manager of this process. Leaked, as what is in it is `'static`.
+static CURRENT: RwLock<Option<Result<&'static Manager>>> = RwLock::new(None);
+
 impl Manager {
-    /// The manager of this process, made at the first call.
+    /// The manager of this process, made at the first call. A child process that was started through
+    /// ginnel has that of its starter.
     ///
     /// # Errors
     /// When the system refuses the memory; the same error each time.
     pub fn current() -> Result<&'static Self> {
-        static CURRENT: OnceLock<Result<Manager>> = OnceLock::new();
-        CURRENT.get_or_init(|| Self::with(Options::new())).as_ref().map_err(Clone::clone)
+        // A panic in here leaves the place empty or filled, both of which are good.
+        if let Some(current) = &*CURRENT.read().unwrap_or_else(PoisonError::into_inner) {
+            return current.clone();
+        }
+        let mut place = CURRENT.write().unwrap_or_else(PoisonError::into_inner);
+        let make = || Self::with(Options::new()).map(|manager| &*Box::leak(Box::new(manager)));
+        place.get_or_insert_with(make).clone()
+    }
+
+    /// Makes the manager behind an inherited descriptor that of this process, as the participant `name`.
+    ///
+    /// # Errors
+    /// `Invalid` when there is one already that did not cross a fork; else as [`Manager::from_fd`].
+    pub(crate) fn adopt(fd: OwnedFd, name: &str) -> Result<()> {
+        let mut place = CURRENT.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Ok(current)) = &*place
+            && current.arena.segment().check_fork().is_ok()
+        {
+            return Err(Error::new(ErrorKind::Invalid, "this process has a manager of its own already"));
+        }
+        let segment = Segment::attach_inherited(fd, Box::new(Objects), name)?;
+        *place = Some(Ok(Box::leak(Box::new(Self { arena: Arena::new(segment) }))));
+        Ok(())
     }
 
     /// A private manager whose objects may take `limit` bytes together; gone with its last handle.

@@ -21,10 +21,15 @@ pub(crate) fn has_sides(object: &ObjectRef) -> bool {
     entry.is_some_and(|entry| entry.tag.load(Relaxed) == tag::CHANNEL)
 }
 
+/// Is the object in `entry` one that closes when a side of it is empty?
+pub(crate) fn may_have(entry: &Entry) -> bool {
+    matches!(entry.tag.load(Relaxed), tag::CHANNEL | tag::BROADCAST)
+}
+
 /// Closes the channel in `entry` if nobody is left on `side`. The caller keeps the object alive.
 pub(crate) fn close_if_empty(segment: &Segment, index: u32, entry: &Entry, side: Side) {
     let tag = entry.tag.load(Relaxed);
-    if !matches!(tag, tag::CHANNEL | tag::BROADCAST) || !life::side_is_empty(segment, index, entry, side) {
+    if !may_have(entry) || !life::side_is_empty(segment, index, entry, side) {
         return;
     }
     if tag == tag::BROADCAST {

@@ -55,6 +55,8 @@ pub(crate) mod tag {
     pub(crate) const ONCE: u32 = 17;
     /// The table in which waiters for locks announce themselves.
     pub(crate) const WAITS: u32 = 18;
+    /// What a starter and its child share.
+    pub(crate) const PROCESS: u32 = 19;
 }
 
 /// A tag in words, for messages.
@@ -78,6 +80,7 @@ pub(crate) fn tag_name(tag: u32) -> &'static str {
         tag::BARRIER => "barrier",
         tag::ONCE => "once",
         tag::WAITS => "table of waits",
+        tag::PROCESS => "process",
         _ => UNKNOWN,
     }
 }
@@ -171,6 +174,8 @@ fn repair(segment: &Segment, index: u32, entry: &Entry, dead: ParticipantId) {
             sides::close_if_empty(segment, index, entry, Side::Sender);
             sides::close_if_empty(segment, index, entry, Side::Receiver);
         }
+        // No word of it is owned: what the dead one left there, the starter takes, or who takes it apart.
+        tag::PROCESS => {}
         // Refused at attach; a word that changed since is a broken peer's, and nothing here trusts it.
         _ => {}
     }

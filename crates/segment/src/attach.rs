@@ -12,7 +12,7 @@
 //! Progress: no waiting but for a free row, which a prober may hold for a moment; bounded by the caller's patience.
 
 use std::fmt::Display;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use ginnel_layout::ParticipantId;
@@ -29,7 +29,7 @@ use crate::front::Front;
 use crate::locks::LockFile;
 use crate::map::Map;
 use crate::named::collect;
-use crate::participants::enter;
+use crate::participants::{enter, enter_as};
 use crate::place::Named;
 use crate::segment::{Segment, Sweep};
 use crate::{Error, needs};
@@ -57,6 +57,37 @@ impl Segment {
         let of = format!("the segment passed as descriptor {}", fd.as_raw_fd());
         prove(&fd, &of)?;
         Self::attach_to(&fd, None, sweep, &of)
+    }
+
+    /// Attaches to the segment behind a descriptor that this process inherited from the one that made the segment, under
+    /// the given name.
+    ///
+    /// It is our own, so nothing is proved about it but its front and its length. What a starter costs its children is
+    /// paid here, so this makes as few system calls as it can.
+    ///
+    /// # Errors
+    /// As [`Segment::attach`], without those of the proof.
+    pub fn attach_inherited(fd: OwnedFd, sweep: Box<dyn Sweep>, name: &str) -> Result<Self, Error> {
+        let of = format!("the inherited segment of descriptor {}", fd.as_raw_fd());
+        // To get here it had to survive an exec.
+        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|errno| Error::os("look at", &of, errno))?;
+        let mut patience = Patience::new(MOMENT);
+        // No name leads to it, so nobody takes its gate alone, and nobody removes it.
+        let Entered::In(door, front) = Door::enter(fd, None, &of)? else {
+            return Err(Error::NotFound { of });
+        };
+        loop {
+            match door.seat(&front, &of)? {
+                Some(me) => return Self::sit_as(door, front, me, sweep, &of, Some(name)),
+                None => patience.pause(Busy::Table(front.geometry.participants), &of)?,
+            }
+        }
+    }
+
+    /// The number of the segment behind a descriptor. `None`: it is none of this layout.
+    #[must_use]
+    pub fn uuid_behind(fd: BorrowedFd<'_>) -> Option<[u64; 2]> {
+        Front::read(fd, &"the descriptor").ok().map(|front| front.uuid)
     }
 
     /// Attaches once more to the same segment, as another participant, without looking a name up.
@@ -98,8 +129,22 @@ impl Segment {
         sweep: Box<dyn Sweep>,
         of: &dyn Display,
     ) -> Result<Self, Error> {
+        Self::sit_as(door, front, me, sweep, of, None)
+    }
+
+    /// [`Segment::sit`] under a name; `None`: that of the process.
+    fn sit_as(
+        door: Door,
+        front: Front,
+        me: ParticipantId,
+        sweep: Box<dyn Sweep>,
+        of: &dyn Display,
+        name: Option<&str>,
+    ) -> Result<Self, Error> {
         let map = Map::new(door.fd.as_fd(), front.geometry).map_err(|e| Error::os("map", of, e))?;
-        for index in 0..front.geometry.objects {
+        // Who gave us its own segment has looked at it with our eyes; it would be the most expensive step here.
+        let strangers = if name.is_none() { front.geometry.objects } else { 0 };
+        for index in 0..strangers {
             let tag = map.entry(index).map_or(0, |entry| entry.tag.load(Ordering::Relaxed));
             if tag != 0 && !sweep.knows(tag) {
                 return Err(Error::UnknownObject { of: of.to_string(), entry: index, tag });
@@ -107,7 +152,10 @@ impl Segment {
         }
         let segment = Self { me, uuid: front.uuid, map, door, busy: Default::default(), sweep };
         segment.succeed();
-        enter(&segment.map, me);
+        match name {
+            Some(name) => enter_as(&segment.map, me, name),
+            None => enter(&segment.map, me),
+        }
         Ok(segment)
     }
 }

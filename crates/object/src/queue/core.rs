@@ -13,13 +13,12 @@ use ginnel_layout::entry::{Carrier, Side};
 use ginnel_queue::ring::{Claim, Held, Ring, RingError, Taken};
 use ginnel_sync::{Deadline, Waiter};
 
-use super::contents::{LONG, Message, split};
 use super::stats::Stats;
 use crate::arena::{Arena, ObjectRef};
 use crate::carry::{self, Incoming, Outgoing, PARCEL};
+use crate::envelope::{self, Unpacked, table_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message;
-use crate::shared::Shared;
 use crate::sides;
 
 /// How often one who waits on a channel asks whether the other side lives.
@@ -178,16 +177,12 @@ impl Core {
         mut parcels: Outgoing,
         claim: impl FnOnce() -> Claimed<'a>,
     ) -> Result<(), Stopped> {
-        let count = parcels.parcels().len() as u32;
-        let letter = Shared::of_bytes(self.arena(), &[bytes, &table_of(&parcels)].concat())
+        let (named, kind) = envelope::enclose(self.arena(), bytes, &mut parcels)
             .map_err(|error| self.object.name_error(error))?;
-        parcels.add(letter.letter()).map_err(|why| Error::new(ErrorKind::Full, why))?;
-        let table = table_of(&parcels);
-        let Some(named) = table.last_chunk::<PARCEL>() else { unreachable!("a parcel was just added") };
         let mut claim = claim()?;
         parcels.set_carrier(self.carrier(claim.position()));
-        claim.write(0, named);
-        claim.commit(PARCEL as u64, count | LONG);
+        claim.write(0, &named);
+        claim.commit(PARCEL as u64, kind);
         parcels.sent();
         Ok(())
     }
@@ -249,29 +244,12 @@ impl Core {
     fn recv_parcels<T: message::Message>(&self, taken: Taken<'_>) -> Result<T, Stopped> {
         let mut bytes = vec![0; taken.len() as usize];
         taken.read(0, &mut bytes);
-        let unpacked = self.receive(&bytes, taken.kind());
+        let unpacked = Unpacked::receive(self.arena(), &bytes, taken.kind());
         // A message that names what does not exist is used up all the same: it would never get better.
         self.release(taken);
-        let (value, incoming) = unpacked.map_err(|error| self.object.name_error(error))?.decode();
+        let (value, incoming) = unpacked.map_err(|error| self.object.name_error(error))?.decode(value_of);
         drop(incoming);
         Ok(value?)
-    }
-
-    /// RECEIVEs what a message carries.
-    fn receive<'a>(&self, bytes: &'a [u8], kind: u32) -> Result<Unpacked<'a>> {
-        match Message::parse(bytes, kind)? {
-            Message::Short { body, table } => {
-                let incoming = Incoming::receive(self.arena(), table)?;
-                Ok(Unpacked { body, letter: None, parcels: 0, incoming })
-            }
-            Message::Long { letter, parcels } => {
-                let mut incoming = Incoming::receive(self.arena(), letter)?;
-                let letter = incoming.letter()?;
-                let (_, table) = split(&letter, parcels)?;
-                incoming.receive_more(table)?;
-                Ok(Unpacked { body: &[], letter: Some(letter), parcels, incoming })
-            }
-        }
     }
 
     /// Acknowledges a message, and gives back the memory that it was the last in.
@@ -347,7 +325,7 @@ impl Core {
         if held.kind == 0 {
             return Ok((T::from_bytes(&bytes)?, None));
         }
-        let (value, incoming) = self.receive(&bytes, held.kind)?.decode();
+        let (value, incoming) = Unpacked::receive(self.arena(), &bytes, held.kind)?.decode(value_of);
         Ok((value?, incoming))
     }
 
@@ -454,27 +432,9 @@ impl Core {
     }
 }
 
-fn table_of(parcels: &Outgoing) -> Vec<u8> {
-    parcels.parcels().iter().flat_map(|parcel| parcel.to_bytes()).collect()
-}
-
-/// A message whose parcels are ours, not decoded yet.
-struct Unpacked<'a> {
-    body: &'a [u8],
-    /// Where the body is instead, with the parcels behind it.
-    letter: Option<Shared<[u8]>>,
-    parcels: usize,
-    incoming: Incoming,
-}
-
-impl Unpacked<'_> {
-    fn decode<T: message::Message>(self) -> (Result<T>, Option<Incoming>) {
-        let Self { body, letter, parcels, incoming } = self;
-        carry::unpacking(incoming, || match &letter {
-            None => T::from_bytes(body),
-            Some(letter) => T::from_bytes(split(letter, parcels)?.0),
-        })
-    }
+/// The value in a body that was received.
+fn value_of<T: message::Message>(body: Result<&[u8]>) -> Result<T> {
+    T::from_bytes(body?)
 }
 
 /// Runs `f` with the handle's waiter, or with a fresh one if another thread waits with it.
