@@ -1,0 +1,199 @@
+//! Spares: children that were made before anybody asked.
+//!
+//! A spare is a clone of the zygote that has attached and waits at its cell for a record. It costs a process, a
+//! participant and a few hundred kilobytes, so there are none unless `warm` was called. Claiming one takes a store and a
+//! wake; the next is requested right after, and its answer is collected at a later claim.
+//!
+//! A spare that was killed is noticed when somebody would claim it. It is an ordinary dead participant then, and whoever
+//! takes its row recovers it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::MutexGuard;
+
+use ginnel_layout::atomic::Ordering::{Acquire, Release};
+use ginnel_object::{Error, ErrorKind, Result};
+use ginnel_sync::{Deadline, futex};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, pidfd_send_signal, waitid};
+
+use super::board::{Order, flag, st};
+use super::{Zygote, lock};
+use crate::boot::Name;
+use crate::start::Launched;
+use crate::waiting::{is_readable, open};
+
+/// How long a wait for a spare lasts before its process is looked at.
+const SLICE: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// One that is parked, or about to be.
+#[derive(Debug)]
+struct Spare {
+    cell: usize,
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+/// The starter's book of them.
+#[derive(Debug, Default)]
+pub(super) struct Spares {
+    wanted: usize,
+    ready: Vec<Spare>,
+    /// Requested and not answered yet, as far as is known: cell of the request, cell of the spare.
+    coming: Vec<(usize, usize)>,
+    /// Claimed; the cell is free when it is empty, or the process dead.
+    claimed: Vec<(usize, OwnedFd)>,
+    /// Cells that are in use.
+    used: u64,
+}
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        self.ready.drain(..).for_each(end);
+    }
+}
+
+/// Kills one that nobody has claimed.
+fn end(spare: Spare) {
+    let _ = pidfd_send_signal(&spare.pidfd, Signal::KILL);
+    let _ = waitid(WaitId::PidFd(spare.pidfd.as_fd()), WaitIdOptions::EXITED);
+}
+
+impl Zygote {
+    fn spares(&self) -> MutexGuard<'_, Spares> {
+        lock(&self.spares)
+    }
+
+    /// Takes a spare for this order. `None`: there is none.
+    pub(super) fn claim(&self, order: &Order) -> Option<Launched> {
+        let mut spares = self.spares();
+        if spares.wanted == 0 {
+            return None;
+        }
+        self.collect(&mut spares);
+        let launched = loop {
+            let index = spares.ready.iter().position(|spare| self.spare_word(spare.cell) == st::PARKED);
+            let Some(index) = index else { break None };
+            let spare = spares.ready.swap_remove(index);
+            if is_readable(spare.pidfd.as_fd()) {
+                self.discard(&mut spares, spare);
+                continue;
+            }
+            let cell = &self.board.words().spares[spare.cell];
+            cell.put(order);
+            cell.word.store(st::RUN, Release); // E4
+            futex::wake(&cell.word, 1);
+            // Without a second descriptor the cell stays in use.
+            if let Ok(same) = spare.pidfd.try_clone() {
+                spares.claimed.push((spare.cell, same));
+            }
+            break Some(Launched { pid: spare.pid, pidfd: spare.pidfd });
+        };
+        self.refill(&mut spares);
+        launched
+    }
+
+    /// Ends one, and frees its cell. In this order: a living one could still park there.
+    fn discard(&self, spares: &mut Spares, spare: Spare) {
+        let cell = spare.cell;
+        end(spare);
+        self.board.words().spares[cell].word.store(st::EMPTY, Release);
+        spares.used &= !(1 << cell);
+    }
+
+    fn spare_word(&self, cell: usize) -> u32 {
+        self.board.words().spares[cell].word.load(Acquire) // E4
+    }
+
+    /// Makes those that were answered ready, and cells free.
+    fn collect(&self, spares: &mut Spares) {
+        let mut freed = 0;
+        spares.claimed.retain(|(cell, pidfd)| {
+            let is_free = self.spare_word(*cell) == st::EMPTY || is_readable(pidfd.as_fd());
+            freed |= u64::from(is_free) << cell;
+            !is_free
+        });
+        let answered = spares.coming.extract_if(.., |(request, _)| self.is_answered(*request));
+        let answered: Vec<_> = answered.collect();
+        for (request, cell) in answered {
+            match self.take_answer(request).map(|pid| (pid, open(pid))) {
+                Some((pid, Ok(pidfd))) => spares.ready.push(Spare { cell, pid, pidfd }),
+                // Nobody could wait for it by a descriptor; the cell stays in use, as it parks there.
+                Some((pid, Err(_))) => drop(kill_process(pid, Signal::KILL)),
+                None => freed |= 1 << cell,
+            }
+        }
+        spares.used &= !freed;
+        for cell in (0..u64::BITS as usize).filter(|cell| freed >> cell & 1 != 0) {
+            // One that died with its order unread has left it there.
+            self.board.words().spares[cell].word.store(st::EMPTY, Release);
+        }
+    }
+
+    /// Requests as many as are missing. Does not wait for them.
+    fn refill(&self, spares: &mut Spares) {
+        while spares.ready.len() + spares.coming.len() < spares.wanted {
+            let cell = (!spares.used).trailing_zeros();
+            if cell == u64::BITS {
+                return;
+            }
+            let Some(request) = self.take_cell() else { return };
+            spares.used |= 1 << cell;
+            let (flags, name) = (flag::SPARE, Name::default());
+            self.post(request, &Order { flags, ticket: 0, generation: 0, spare: cell, name });
+            spares.coming.push((request, cell as usize));
+        }
+    }
+
+    /// Keeps `count` spares from now on, and returns when they are parked.
+    ///
+    /// # Errors
+    /// `Full` when a spare ends instead of parking, as it does where there is no room for one more participant.
+    pub(super) fn keep(&self, count: usize) -> Result<()> {
+        let mut spares = self.spares();
+        spares.wanted = count.min(super::board::CELLS);
+        self.collect(&mut spares);
+        while spares.ready.len() > spares.wanted {
+            if let Some(spare) = spares.ready.pop() {
+                self.discard(&mut spares, spare);
+            }
+        }
+        self.refill(&mut spares);
+        while let Some((request, _)) = spares.coming.first() {
+            if self.wait_answer(*request) == st::EMPTY {
+                return Err(Error::new(ErrorKind::Os, "the zygote died while it made spares"));
+            }
+            self.collect(&mut spares);
+        }
+        let all_parked = spares.ready.iter().all(|spare| self.wait_parked(spare));
+        if !all_parked || spares.ready.len() < spares.wanted {
+            return Err(Error::new(ErrorKind::Full, "a spare has ended before it was ready")
+                .with_advice("ask for fewer, or for an arena with room for more participants"));
+        }
+        Ok(())
+    }
+
+    /// Begins to make them, for a zygote that takes the place of another.
+    pub(super) fn begin_spares(&self, count: usize) {
+        let mut spares = self.spares();
+        spares.wanted = count.min(super::board::CELLS);
+        self.refill(&mut spares);
+    }
+
+    fn wait_parked(&self, spare: &Spare) -> bool {
+        let word = &self.board.words().spares[spare.cell].word;
+        while word.load(Acquire) != st::PARKED {
+            if is_readable(spare.pidfd.as_fd()) {
+                return false;
+            }
+            futex::wait(word, st::EMPTY, Deadline::after(SLICE)); // E4
+        }
+        true
+    }
+
+    /// Ends all that nobody has claimed. No more are made.
+    pub(super) fn end_spares(&self) {
+        let mut spares = self.spares();
+        spares.wanted = 0;
+        self.collect(&mut spares);
+        spares.ready.drain(..).for_each(end);
+    }
+}
