@@ -11,6 +11,7 @@
 //! | data that one process at a time may change | [`sync::Mutex`], [`sync::RwLock`] |
 //! | to exclude, to count, to signal, to meet | [`sync`] |
 //! | the first of several to be ready | [`select`] |
+//! | a function to run in a process of its own | [`Process`] |
 //! | programs that find each other by name | [`Manager::open_or_create`] |
 //!
 //! Two programs that never heard of each other's process ids:
@@ -48,6 +49,11 @@ pub use ginnel_object::{
     Block, Blocks, Error, ErrorKind, Json, Manager, Message, Object, Owner, OwnerState, Plain, Queue, Raw,
     Result, Shared,
 };
+pub use ginnel_process::{Failure, Process, spawn};
+
+/// Runs what a child is for inside the real `main`; see [`process::enter`].
+#[cfg(feature = "macros")]
+pub use ginnel_macros::main;
 
 /// The one error, and the enums that give a value back.
 pub mod error {
@@ -112,7 +118,7 @@ pub mod sync {
     // Locks.
     pub use ginnel_object::condvar::{Condvar, Guard, WaitTimeoutResult};
     pub use ginnel_object::lock::{Lock, LockGuard, RLock, RLockGuard};
-    pub use ginnel_object::rwlock::{ReadGuard, RwLock, WriteGuard};
+    pub use ginnel_object::rwlock::{ReadGuard, ReadSide, RwLock, WriteGuard};
 
     // Signals.
     pub use ginnel_object::barrier::{Barrier, OnDeath, Options};
@@ -124,20 +130,35 @@ pub mod sync {
 
 /// Waiting for any of several objects, descriptors and processes.
 pub mod select {
-    pub use ginnel_object::ready::Registration;
+    pub use ginnel_object::ready::{Registration, RoomIn};
     pub use ginnel_object::select::{Exit, Select, Waitable, WaitableSend, wait_any};
+}
+
+/// Functions in processes of their own.
+pub mod process {
+    pub use ginnel_process::builder::{Builder, OnParentDeath, Start, Stdio};
+    pub use ginnel_process::child::Process;
+    pub use ginnel_process::cpus::{available_cpus, cpu_count, pin_current_thread};
+    pub use ginnel_process::error::{Panic, ProcessError};
+    pub use ginnel_process::info::{Info, children, current, parent};
+    pub use ginnel_process::limits::Limits;
+    pub use ginnel_process::sandbox::Sandbox;
+    pub use ginnel_process::task::{Arg, Task};
+    pub use ginnel_process::{enter, preload, start_method, warm};
 }
 
 /// Handles as futures, on tokio's reactor.
 #[cfg(feature = "tokio")]
 pub mod tokio {
     pub use ginnel_object::aio::tokio::{Async, Slot};
+    pub use ginnel_object::aio::{Messages, Polling, Sending};
 }
 
 /// Handles as futures, on the reactor of smol and async-std.
 #[cfg(feature = "async-io")]
 pub mod smol {
     pub use ginnel_object::aio::smol::{Async, Slot};
+    pub use ginnel_object::aio::{Messages, Polling, Sending};
 }
 
 /// For programs that come from the crates `raw_sync` and `shared_memory`.
