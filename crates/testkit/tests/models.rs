@@ -4,10 +4,12 @@
 //! must in addition be caught for its own reason, which stands beside it in the model. One row of what comes
 //! out is printed for each (shown with `--nocapture`); for a wrong verdict also the shortest trace.
 //!
-//! All of it takes some twenty seconds of one core, and some hundred megabytes of memory.
+//! All of it takes some half a minute of one core, and some hundred megabytes of memory.
 
 use ginnel_testkit::model::{Depth, Expect, cases};
 
+#[path = "models/process.rs"]
+mod process;
 #[path = "models/sync.rs"]
 mod sync;
 #[path = "models/ring.rs"]
@@ -449,6 +451,21 @@ fn rwlock() {
 #[test]
 fn detect() {
     check("detect", sync::DETECT);
+}
+
+#[test]
+fn board() {
+    check("board", process::BOARD);
+}
+
+#[test]
+fn record() {
+    check("record", process::RECORD);
+}
+
+#[test]
+fn spare() {
+    check("spare", process::SPARE);
 }
 
 #[test]

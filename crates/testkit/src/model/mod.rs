@@ -49,6 +49,7 @@ mod lifetime;
 mod mpsc;
 mod mutex;
 mod permits;
+mod process;
 mod ring;
 mod rwlock;
 mod unbounded;
@@ -244,6 +245,7 @@ pub fn cases(depth: Depth) -> Vec<Case> {
         barrier::cases(depth),
         detect::cases(depth),
         rwlock::cases(depth),
+        process::cases(depth),
     ];
     models.into_iter().flatten().collect()
 }
