@@ -333,7 +333,8 @@ impl Builder {
         service::current()?.check_intake()?;
         let manager = Manager::current()?;
         let args = bridge::seal(manager, write)?;
-        let name = self.settings.name.clone().unwrap_or_else(info::next_name);
+        let numbered = info::next_name();
+        let name = self.settings.name.clone().unwrap_or(numbered);
         let (boot, settings) = self.boot_block(&name)?;
         let head = Head { thunk, image: image::fingerprint(), flags: 0 };
         let record = Record::make(manager, head, &boot, args)?;

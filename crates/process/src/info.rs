@@ -1,6 +1,6 @@
 //! This process, its parent, its children.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ginnel_layout::atomic::{AtomicU32, Ordering::Relaxed};
 use serde::{Deserialize, Serialize};
@@ -34,20 +34,24 @@ struct Identity {
     parent: Option<(String, u32)>,
 }
 
-static IDENTITY: OnceLock<Identity> = OnceLock::new();
+/// `None` in the main process. Set anew in a child that was forked.
+static IDENTITY: Mutex<Option<Arc<Identity>>> = Mutex::new(None);
 
 /// Children started so far.
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
-fn identity() -> &'static Identity {
-    IDENTITY.get_or_init(|| Identity { name: MAIN.into(), daemon: false, parent: None })
+fn identity() -> Arc<Identity> {
+    let mut known = IDENTITY.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(known.get_or_insert_with(|| {
+        Arc::new(Identity { name: MAIN.into(), daemon: false, parent: None })
+    }))
 }
 
 /// This process.
 #[must_use]
 pub fn current() -> Info {
-    let Identity { name, daemon, .. } = identity();
-    Info { name: name.clone(), pid: std::process::id(), daemon: *daemon, exit_code: None }
+    let me = identity();
+    Info { name: me.name.clone(), pid: std::process::id(), daemon: me.daemon, exit_code: None }
 }
 
 /// Who started this process. `None` in the main process. The parent may have ended since.
@@ -89,20 +93,21 @@ pub(crate) fn is_daemon() -> bool {
     identity().daemon
 }
 
-/// The name of the next child that has no other.
+/// The name of the next child, if it is given no other. Each child takes a number, named or not, as in Python.
 pub(crate) fn next_name() -> String {
     let number = STARTED.fetch_add(1, Relaxed) + 1;
-    let Identity { name, parent, .. } = identity();
-    match parent {
+    let me = identity();
+    match me.parent {
         None => format!("Process-{number}"),
-        Some(_) => format!("{name}:{number}"),
+        Some(_) => format!("{}:{number}", me.name),
     }
 }
 
-/// In a child, before anything asks: who it is.
+/// In a child, before anything asks: who it is. A forked one was somebody else before.
 pub(crate) fn adopt(name: String, parent_name: String, parent_pid: u32, daemon: bool) {
-    // A second one would come from a program that boots twice, which it cannot.
-    let _ = IDENTITY.set(Identity { name, daemon, parent: Some((parent_name, parent_pid)) });
+    let me = Identity { name, daemon, parent: Some((parent_name, parent_pid)) };
+    *IDENTITY.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(me));
+    STARTED.store(0, Relaxed);
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! What a builder was told reaches the child, whichever way it is started.
+//!
+//! Invariants
+//! - I1 the child that changes its environment looks at it by the standard library only, which locks it.
 
-#![allow(unsafe_code, reason = "a child changes its own environment, and forks")]
+#![allow(unsafe_code, reason = "a child changes its own environment")]
 
 use std::env;
 use std::fs;
@@ -87,9 +90,9 @@ fn what_the_starter_changed_since_its_zygote_was_made_arrives() {
     let change = || -> Result<(Option<String>, Option<String>, PathBuf), Error> {
         let zygote = Process::builder().start(Start::Zygote);
         zygote.spawn(directory, ())?.join()?;
-        // SAFETY: no thread of this child looks at the environment but by the standard library.
+        // SAFETY: I1.
         unsafe { env::set_var("GINNEL_NEW", "1") };
-        // SAFETY: as above.
+        // SAFETY: I1.
         unsafe { env::remove_var("PATH") };
         env::set_current_dir("/usr")?;
         let new = zygote.spawn(variable, "GINNEL_NEW")?.join()?;

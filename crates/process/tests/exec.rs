@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ginnel_object::{Manager, Message, Queue};
 use ginnel_process::builder::Stdio;
-use ginnel_process::{Builder, Process, ProcessError, Start};
+use ginnel_process::{Builder, Process, ProcessError, Start, info};
 use ginnel_testkit::watchdog::Watchdog;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -147,7 +147,7 @@ fn a_fork_runs_what_it_captured() {
     let _dog = Watchdog::new("a_fork_runs_what_it_captured", LIMIT);
     let outer = |queue: Queue<u32>| {
         let captured = String::from("captured");
-        let body = || (captured.clone(), queue.try_send(1).is_err());
+        let body = || (captured.clone(), info::current().name, queue.try_send(1).is_err());
         // SAFETY: I1.
         let fork = unsafe { Process::builder().name("fork").fork(body) }.expect("forks");
         let panics = || -> u32 { panic!("in a fork") };
@@ -159,7 +159,7 @@ fn a_fork_runs_what_it_captured() {
     let queue: Queue<u32> = Manager::current().expect("exists").create().expect("is made");
     let child = builder().name("outer").stderr(Stdio::Null).spawn(outer, &queue).expect("starts");
     let (found, message) = child.join().expect("returns");
-    assert_eq!(found, ("captured".into(), true));
+    assert_eq!(found, ("captured".into(), "fork".into(), true));
     assert_eq!(message.as_deref(), Some("in a fork"));
 }
 

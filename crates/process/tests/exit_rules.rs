@@ -94,7 +94,7 @@ fn programs() {
             say("main");
         }
         "daemon" => {
-            let child = Process::builder().daemon().spawn(sleep, ()).expect("a child");
+            let child = Process::builder().daemon().spawn(stand_still, ()).expect("a child");
             say(&child.pid().to_string());
             wait_for_a_byte();
         }
@@ -105,33 +105,14 @@ fn programs() {
                 set.add(Signal::SIGTERM);
                 set.thread_block().expect("it can be blocked");
                 begun.set();
-                sleep();
+                stand_still();
             };
             let child = Process::builder().daemon().spawn(body, &begun).expect("a child");
             begun.wait();
             say(&child.pid().to_string());
             wait_for_a_byte();
         }
-        "orphans" => {
-            // It is one of its own once it runs, not before.
-            let begun = Event::new().expect("an event");
-            let goes_on = |begun: Event| {
-                begun.set();
-                wait_for_a_byte();
-                say("done");
-            };
-            let builder = Process::builder();
-            let daemon = builder.clone().daemon().spawn(sleep, ()).expect("a child");
-            let tied =
-                builder.clone().on_parent_death(OnParentDeath::Kill).spawn(sleep, ()).expect("a child");
-            let again = builder.clone().daemon().start(Start::Exec).spawn(sleep, ()).expect("a child");
-            let other = builder.spawn(goes_on, &begun).expect("a child");
-            begun.wait();
-            for child in [daemon.pid(), tied.pid(), again.pid(), other.pid()] {
-                say(&child.to_string());
-            }
-            sleep();
-        }
+        "orphans" => orphans(),
         "nested" => {
             let grandchild = || {
                 wait_for_a_byte();
@@ -161,9 +142,30 @@ fn programs() {
     }
 }
 
-fn sleep() {
+/// Has children of all kinds, and does not end.
+fn orphans() {
+    // It is one of its own once it runs, not before.
+    let begun = Event::new().expect("an event");
+    let goes_on = |begun: Event| {
+        begun.set();
+        wait_for_a_byte();
+        say("done");
+    };
+    let builder = Process::builder();
+    let daemon = builder.clone().daemon().spawn(stand_still, ()).expect("a child");
+    let tied = builder.clone().on_parent_death(OnParentDeath::Kill).spawn(stand_still, ()).expect("a child");
+    let again = builder.clone().daemon().start(Start::Exec).spawn(stand_still, ()).expect("a child");
+    let other = builder.spawn(goes_on, &begun).expect("a child");
+    begun.wait();
+    for child in [daemon.pid(), tied.pid(), again.pid(), other.pid()] {
+        say(&child.to_string());
+    }
+    stand_still();
+}
+
+fn stand_still() {
     loop {
-        thread::sleep(Duration::from_secs(60));
+        thread::park();
     }
 }
 

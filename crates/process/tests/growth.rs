@@ -49,6 +49,7 @@ fn until_all_are_gone(most: Option<[usize; 5]>) -> [usize; 5] {
         if is_over && most.is_none_or(|most| now.iter().zip(most).all(|(now, most)| *now <= most)) {
             return now;
         }
+        // A poll, not synchronisation: nobody tells when the service has put the last one away. The watchdog ends it.
         thread::sleep(Duration::from_millis(1));
     }
 }

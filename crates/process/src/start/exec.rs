@@ -23,12 +23,12 @@ use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_s
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{Mode as FileMode, OFlags, open};
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::process::{Pid, PidfdFlags, WaitOptions, getpid, pidfd_open, waitpid};
+use rustix::process::{Pid, WaitOptions, getpid, waitpid};
 
 use super::{Launched, Plan};
 use crate::boot::{Line, Mode, Name, PRELOAD, VARIABLE};
 use crate::builder::{Redirect, Settings};
-use crate::{hook, image, service};
+use crate::{hook, image, service, waiting};
 
 /// The file of this program, whatever became of its name.
 const PROGRAM: &str = "/proc/self/exe";
@@ -141,11 +141,10 @@ fn spawn(settings: &Settings, mut line: Line, passed: &[&OwnedFd]) -> Result<Lau
 /// A new child of this process, by its number.
 pub(crate) fn launched(pid: i32) -> Result<Launched> {
     let pid = Pid::from_raw(pid).ok_or_else(|| refused("start a process", Errno::ECHILD as i32))?;
-    pidfd_open(pid, PidfdFlags::empty()).map(|pidfd| Launched { pid, pidfd }).map_err(|why| {
+    waiting::open(pid).map(|pidfd| Launched { pid, pidfd }).inspect_err(|_| {
         // Nobody could wait for it by a descriptor.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         let _ = waitpid(Some(pid), WaitOptions::empty());
-        refused("open a descriptor of the new process", why.raw_os_error())
     })
 }
 
