@@ -15,9 +15,8 @@ fn greet(name: String) {
 }
 
 fn main() -> ginnel::Result<()> {
-    let children = (0..10)
-        .map(|i| Process::spawn(greet, format!("QQ{i}")))
-        .collect::<ginnel::Result<Vec<_>>>()?;
+    let children =
+        (0..10).map(|i| Process::spawn(greet, format!("QQ{i}"))).collect::<ginnel::Result<Vec<_>>>()?;
     for child in children {
         child.join()?;
     }

@@ -6,11 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const STATIC_TARGET: &str = if cfg!(target_arch = "x86_64") {
-    "x86_64-unknown-linux-gnu"
-} else {
-    "aarch64-unknown-linux-gnu"
-};
+const STATIC_TARGET: &str =
+    if cfg!(target_arch = "x86_64") { "x86_64-unknown-linux-gnu" } else { "aarch64-unknown-linux-gnu" };
 
 /// Every line that the work writes, where `LD_PRELOAD` is `preloads`.
 fn expected(preloads: &str) -> Vec<String> {
@@ -90,6 +87,7 @@ fn the_smallest_program_and_a_plugin() {
 
 #[test]
 fn a_static_program() {
-    let built = build("dev", &["--bin", "program", "--target", STATIC_TARGET], "-C target-feature=+crt-static");
+    let built =
+        build("dev", &["--bin", "program", "--target", STATIC_TARGET], "-C target-feature=+crt-static");
     assert_eq!(run(&built.join(STATIC_TARGET).join("debug/program"), "", None), expected(""));
 }

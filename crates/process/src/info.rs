@@ -42,9 +42,9 @@ static STARTED: AtomicU32 = AtomicU32::new(0);
 
 fn identity() -> Arc<Identity> {
     let mut known = IDENTITY.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(known.get_or_insert_with(|| {
-        Arc::new(Identity { name: MAIN.into(), daemon: false, parent: None })
-    }))
+    Arc::clone(
+        known.get_or_insert_with(|| Arc::new(Identity { name: MAIN.into(), daemon: false, parent: None })),
+    )
 }
 
 /// This process.
