@@ -37,6 +37,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::handle::Handle;
 use crate::life::{self, Withdrawn};
 use crate::manager::Manager;
+use crate::message::Message;
 use crate::process_record::{self as record, Place};
 use crate::ready::Source;
 use crate::sweep::tag;
@@ -504,6 +505,8 @@ impl Sealed {
 
 /// An error as a child would return it.
 fn bytes_of(error: &Error) -> Vec<u8> {
-    use crate::message::Message;
     error.with_bytes(<[u8]>::to_vec).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -440,7 +440,7 @@ fn a_child_killed_at_any_step_leaves_a_result_or_nothing() {
 #[test]
 fn recovery_before_settling_leaves_the_arguments_to_the_starter() {
     let place = Place::new("recovered first");
-    for how_far in 0..STAGES.len() {
+    for (how_far, stage) in STAGES.iter().enumerate() {
         let record = place.record(2000);
         let ticket = record.ticket().expect("free");
         place.tell(ticket);
@@ -449,7 +449,7 @@ fn recovery_before_settling_leaves_the_arguments_to_the_starter() {
         assert_eq!(place.manager.recover().expect("not forked"), 1);
         record.settle(ticket);
         drop(record);
-        place.assert_empty(STAGES[how_far]);
+        place.assert_empty(stage);
     }
 }
 
@@ -489,7 +489,8 @@ fn a_child_outlives_its_starter() {
 #[test]
 fn a_child_adopts_the_arena_of_its_starter() {
     let place = Place::new("adopted");
-    let mut child = place.start("adopter");
+    let mut child = place.role("adopter");
+    place.dog.waits_for("a child that ends by itself");
     assert_eq!(child.wait().expect("waited"), child::Exit::Code(0));
     assert!(place.words.get(READY) > place.empty as u64, "it made an object here");
     place.manager.recover().expect("not forked");

@@ -70,7 +70,8 @@ impl Segment {
     pub fn attach_inherited(fd: OwnedFd, sweep: Box<dyn Sweep>, name: &str) -> Result<Self, Error> {
         let of = format!("the inherited segment of descriptor {}", fd.as_raw_fd());
         // To get here it had to survive an exec.
-        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|errno| Error::os("look at", &of, errno))?;
+        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+            .map_err(|errno| Error::os("look at", &of, errno))?;
         let mut patience = Patience::new(MOMENT);
         // No name leads to it, so nobody takes its gate alone, and nobody removes it.
         let Entered::In(door, front) = Door::enter(fd, None, &of)? else {
@@ -142,7 +143,7 @@ impl Segment {
         name: Option<&str>,
     ) -> Result<Self, Error> {
         let map = Map::new(door.fd.as_fd(), front.geometry).map_err(|e| Error::os("map", of, e))?;
-        // Who gave us its own segment has looked at it with our eyes; it would be the most expensive step here.
+        // Who gave us its own segment has looked at it with the same build; it would be the most expensive step here.
         let strangers = if name.is_none() { front.geometry.objects } else { 0 };
         for index in 0..strangers {
             let tag = map.entry(index).map_or(0, |entry| entry.tag.load(Ordering::Relaxed));

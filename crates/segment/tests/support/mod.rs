@@ -157,6 +157,8 @@ impl Actor {
             thread::sleep(Duration::from_millis(1));
         };
         assert!(status.success(), "the child failed: {status}");
+        // The reader drops its end of the channel after the child's output: then no descriptor of ours is left.
+        while self.lines.recv_timeout(WATCHDOG).is_ok() {}
     }
 }
 
@@ -164,8 +166,6 @@ impl Drop for Actor {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        // The reader drops its end of the channel after the child's output: then no descriptor of ours is left.
-        while self.lines.recv_timeout(WATCHDOG).is_ok() {}
     }
 }
 
