@@ -21,7 +21,7 @@
 //! | thunk, image, starter_pid, flags, started_ns, BOOT | the starter, before the object is LIVE | the child, tools | as they are |
 //! | ARGS | the starter, before the object is LIVE | the child, once; the starter, when the child is dead or will never be; whoever takes the record apart | FULL: whoever may take it, takes it |
 //! | RESULT | the child: bytes, then FULL | the starter; whoever takes the record apart | FULL: stays until one of them takes it. EMPTY: there is no result |
-//! | pid | the child, before STARTED; the starter, who learned it otherwise: the same number | the starter | 0: no child came |
+//! | pid | the child, before STARTED | tools | 0: no child came |
 //! | step | the starter REQUESTED, before LIVE; CANCELLED and STARTED by CAS from it, so one of them; then the child alone | the starter | says how far it came |
 //! | stop | nobody yet | nobody yet | 0 |
 //!

@@ -7,12 +7,12 @@
 //! seal(args) · Record::make · ticket
 //!      .. the ticket goes along with the start ..
 //!                                                  adopt_current · Record::redeem · start
-//! wait_pid                                         take_args · .. · seal(value) · put_result
+//!                                                  take_args · .. · seal(value) · put_result
 //! take_result, when the step says that there is one
 //! settle, when the child is dead · recover(its id)
 //! ```
-//! Neither side waits for the other in here, but for [`Record::wait_pid`] and [`Record::wait_started`]. What a killed
-//! process leaves, and who repairs it, stands in `ginnel_layout::process`.
+//! Neither side waits for the other in here. What a killed process leaves, and who repairs it, stands in
+//! `ginnel_layout::process`.
 //!
 //! A process is waited for as any descriptor is: the crate `process` implements [`Ready`] for its handle, with
 //! [`readable`] as its source. (A trait of its own for handles with a descriptor cannot have a blanket
@@ -21,14 +21,12 @@
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use ginnel_layout::Liveness;
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::Ordering::Relaxed;
 use ginnel_layout::process::{BOOT_MAX, INLINE_MAX, ProcessWords};
-use ginnel_segment::Segment;
-use ginnel_sync::{Deadline, deadline, futex};
+use ginnel_sync::deadline;
 
 use crate::arena::{Arena, Kind, ObjectRef};
 use crate::carry::{self, Outgoing};
@@ -46,12 +44,6 @@ use crate::words;
 pub use crate::ready::sealed::Ready;
 pub use ginnel_layout::process::{St, Step};
 
-/// How long one sleep for a process id lasts at most: a waker may die before it wakes.
-const SLICE: Duration = Duration::from_millis(50);
-
-/// The same for a step, whose change wakes nobody.
-const GLANCE: Duration = Duration::from_millis(1);
-
 /// Attaches to the arena behind an inherited descriptor, under the name of this process; from now on it is
 /// `Manager::current()`. Blocks for microseconds; longer while the table of participants is full.
 ///
@@ -60,26 +52,6 @@ const GLANCE: Duration = Duration::from_millis(1);
 /// [`Manager::from_fd`].
 pub fn adopt_current(fd: OwnedFd, name: &str) -> Result<()> {
     Manager::adopt(fd, name)
-}
-
-/// The number by which the arena of this process is told from others.
-///
-/// # Errors
-/// As [`Manager::current`].
-pub fn current_uuid() -> Result<[u64; 2]> {
-    Manager::current().map(uuid)
-}
-
-/// The number by which an arena is told from others.
-#[must_use]
-pub fn uuid(manager: &Manager) -> [u64; 2] {
-    manager.arena.segment().uuid()
-}
-
-/// The number of the arena behind a descriptor. `None`: it is none of this version.
-#[must_use]
-pub fn uuid_behind(fd: BorrowedFd<'_>) -> Option<[u64; 2]> {
-    Segment::uuid_behind(fd)
 }
 
 /// This process as a participant of an arena.
@@ -305,19 +277,13 @@ impl Record {
             return false;
         }
         self.words().pid.store(pid, Relaxed);
-        let started = record::leave_requested(self.words(), Step::of(St::Started, self.handle.me()));
-        self.wake();
-        started
+        record::leave_requested(self.words(), Step::of(St::Started, self.handle.me()))
     }
 
     /// Starter: gives the start up, before a child came. False: it has come, or it was given up before.
     #[must_use]
     pub fn cancel(&self) -> bool {
-        let cancelled = !self.handle.is_forked() && record::leave_requested(self.words(), Step::CANCELLED);
-        if cancelled {
-            self.wake();
-        }
-        cancelled
+        !self.handle.is_forked() && record::leave_requested(self.words(), Step::CANCELLED)
     }
 
     /// How far the child came, and as whom.
@@ -326,47 +292,10 @@ impl Record {
         record::step(self.words())
     }
 
-    /// Starter: it learned the child's process id otherwise.
-    pub fn note_pid(&self, pid: u32) {
-        self.words().pid.store(pid, Relaxed);
-        self.wake();
-    }
-
     /// The child's process id. `None`: nobody knows yet.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         Some(self.words().pid.load(Relaxed)).filter(|pid| *pid != 0)
-    }
-
-    fn wake(&self) {
-        futex::wake(&self.words().pid, u32::MAX);
-    }
-
-    /// Waits for the child's process id, at most until `deadline`. `None`: it did not come in time, or never will
-    /// because the start was given up.
-    #[must_use]
-    pub fn wait_pid(&self, deadline: Deadline) -> Option<u32> {
-        loop {
-            let known = self.pid();
-            if known.is_some() || self.step().st == St::Cancelled || deadline.passed() {
-                return known;
-            }
-            futex::wait(&self.words().pid, 0, deadline.min(Deadline::after(SLICE)));
-        }
-    }
-
-    /// Waits until the step is another one than REQUESTED, at most until `deadline`; looks once a millisecond. For the
-    /// case that who was to start the child died. False: it is REQUESTED still.
-    #[must_use]
-    pub fn wait_started(&self, deadline: Deadline) -> bool {
-        while self.step().st == St::Requested {
-            if deadline.passed() {
-                return false;
-            }
-            let requested = Step::REQUESTED.bits();
-            futex::wait(&self.words().step, requested, deadline.min(Deadline::after(GLANCE)));
-        }
-        true
     }
 
     /// Child: receives the arguments, says RUNNING, and decodes them with `read`, once.
@@ -470,27 +399,6 @@ impl Record {
         if !self.step().st.has_result() {
             record::discard(segment, self.words(), Place::Result);
         }
-    }
-
-    /// Starter, after [`Record::cancel`]: the record of another try, with the same arguments.
-    ///
-    /// # Errors
-    /// `Invalid` when the start was not given up, or its arguments were taken; `Full`, `Forked`, and then they are given
-    /// up.
-    pub fn renew(&self, boot: &[u8]) -> Result<Self> {
-        self.handle.check_fork()?;
-        let turn = self.turn();
-        let drawer = Place::Args.drawer(self.words());
-        if self.step().st != St::Cancelled || !record::is_full(drawer) {
-            return Err(self.handle.error(ErrorKind::Invalid, "a start that is not over cannot be repeated"));
-        }
-        let arena = self.handle.arena();
-        let (bytes, kind) = record::read(drawer);
-        let unpacked = Unpacked::receive(arena, &bytes, kind);
-        record::acknowledge(drawer);
-        drop(turn);
-        let parcels = unpacked?.forward();
-        Self::make_in(arena, self.head(), boot, Sealed { bytes, kind, parcels })
     }
 }
 

@@ -301,25 +301,6 @@ impl Incoming {
         <Shared<[u8]> as sealed::Sealed>::open(expect::<Shared<[u8]>>(object, kind)?)
     }
 
-    /// Makes the parcels those of another message, which names them by the same bytes. After the acknowledgement.
-    pub(crate) fn forward(mut self) -> Outgoing {
-        let mut outgoing = Outgoing::none(&self.arena);
-        for parcel in self.parcels.drain(..) {
-            match parcel {
-                Received::Ticket(ticket, mine) => {
-                    outgoing.parcels.push(Parcel::Ticket { ticket, generation: mine.generation });
-                }
-                Received::Block(block) => {
-                    block.acknowledged();
-                    // Nobody else has a hold on it, so it can travel.
-                    block.travel();
-                    outgoing.blocks.push(block);
-                }
-            }
-        }
-        outgoing
-    }
-
     /// The lease ends without an acknowledgement: the parcels stay in the message.
     pub(crate) fn leave(mut self) {
         for parcel in self.parcels.drain(..) {

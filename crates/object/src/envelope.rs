@@ -109,11 +109,6 @@ impl<'a> Unpacked<'a> {
             Some(letter) => read(split(letter, parcels).map(|(body, _)| body)),
         })
     }
-
-    /// Makes what was received the load of another message of the same bytes. After the acknowledgement.
-    pub(crate) fn forward(self) -> Outgoing {
-        self.incoming.forward()
-    }
 }
 
 /// Frees what a message carries that nobody will read. It is acknowledged by `acknowledge`, after everything in it was

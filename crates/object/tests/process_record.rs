@@ -13,7 +13,6 @@ use ginnel_object::manager::{self, Manager};
 use ginnel_object::ready::Source;
 use ginnel_object::select::Select;
 use ginnel_object::{ErrorKind, Message, Mutex, Result, Shared};
-use ginnel_sync::Deadline;
 use ginnel_testkit::child::{self, Child, Role};
 use ginnel_testkit::scratch::Scratch;
 use ginnel_testkit::watchdog::Watchdog;
@@ -115,11 +114,9 @@ fn run_starter(manager: &Manager, words: &Scratch) {
 }
 
 fn run_adopter(fd: OwnedFd, words: &Scratch) {
-    let uuid = bridge::uuid_behind(fd.as_fd()).expect("an arena");
     let again = fd.try_clone().expect("dup");
     bridge::adopt_current(fd, "Process-1").expect("none before");
     let current = Manager::current().expect("adopted");
-    assert_eq!((bridge::uuid(current), bridge::current_uuid().expect("adopted")), (uuid, uuid));
     assert!(current.inspect().participants.iter().any(|who| who.name == "Process-1"));
     let twice = bridge::adopt_current(again, "Process-2").expect_err("there is one");
     assert_eq!(twice.kind(), ErrorKind::Invalid);
@@ -225,7 +222,7 @@ fn arguments_go_there_and_the_result_comes_back() {
         assert!(Record::redeem(&there, ticket).is_err(), "a ticket is for one");
         assert!(child.start(4711) && !child.start(4712) && !record.cancel());
         assert_eq!(record.step().participant, Some(bridge::me(&there)));
-        assert_eq!(record.wait_pid(Deadline::NEVER), Some(4712));
+        assert_eq!(record.pid(), Some(4712));
         let load = child.take_args(Load::from_bytes).expect("decoded");
         assert_load(&load, 41, text);
         assert_eq!(record.step().st, St::Running);
@@ -373,35 +370,6 @@ fn of_a_start_and_its_cancellation_one_wins() {
     }
     assert_eq!(started + cancelled, 500);
     place.assert_empty("after");
-}
-
-#[test]
-fn a_start_that_was_given_up_is_repeated_with_its_arguments() {
-    let place = Place::new("renewed");
-    let there = place.other();
-    for text in [0, 9000] {
-        let record = place.record(text);
-        let ticket = record.ticket().expect("free");
-        assert_eq!(record.renew(&[]).expect_err("it is not over").kind(), ErrorKind::Invalid);
-        let late = Record::redeem(&there, ticket).expect("there");
-        assert!(record.cancel());
-        assert_eq!(record.wait_pid(Deadline::NEVER), None);
-        let second = record.renew(b"again").expect("room");
-        assert!(!late.start(1));
-        drop((late, record));
-        let child = Record::redeem(&there, second.ticket().expect("free")).expect("there");
-        assert_eq!((child.head(), &child.boot()[..]), (HEAD, &b"again"[..]));
-        assert!(child.start(2) && second.wait_started(Deadline::NEVER));
-        assert_load(&child.take_args(Load::from_bytes).expect("decoded"), 41, text);
-        drop((child, second));
-        place.assert_empty("after");
-        // Nobody comes the second time either.
-        let record = place.record(text);
-        assert!(record.cancel());
-        drop(record.renew(&[]).expect("room"));
-        drop(record);
-        place.assert_empty("after nobody");
-    }
 }
 
 #[test]

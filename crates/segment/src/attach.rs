@@ -12,7 +12,7 @@
 //! Progress: no waiting but for a free row, which a prober may hold for a moment; bounded by the caller's patience.
 
 use std::fmt::Display;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use ginnel_layout::ParticipantId;
@@ -83,12 +83,6 @@ impl Segment {
                 None => patience.pause(Busy::Table(front.geometry.participants), &of)?,
             }
         }
-    }
-
-    /// The number of the segment behind a descriptor. `None`: it is none of this layout.
-    #[must_use]
-    pub fn uuid_behind(fd: BorrowedFd<'_>) -> Option<[u64; 2]> {
-        Front::read(fd, &"the descriptor").ok().map(|front| front.uuid)
     }
 
     /// Attaches once more to the same segment, as another participant, without looking a name up.
