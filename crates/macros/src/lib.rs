@@ -10,7 +10,7 @@ use proc_macro::{Delimiter, Group, TokenStream, TokenTree};
 /// A child started by ginnel runs its function before the runtime of the standard library has begun: its main thread
 /// has no name and a stack overflow no message. With this attribute the runtime is complete.
 ///
-/// ```ignore
+/// ```text
 /// #[ginnel::main]
 /// fn main() -> ginnel::Result<()> {
 ///     let child = ginnel::Process::spawn(|| 6 * 7, ())?;

@@ -1,6 +1,6 @@
 //! A child, seen by its starter: its handle, its end, its result.
 //!
-//! A [`Child`] is shared by its handle and by the service, which lets go of it once it has ended. Its end is found by
+//! A `Child` is shared by its handle and by the service, which lets go of it once it has ended. Its end is found by
 //! whoever looks first: one who waits, one who asks, or the service. That one waits for it (so that the system forgets
 //! it) and settles it, once, under the mutex of its fate:
 //!

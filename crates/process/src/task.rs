@@ -1,11 +1,11 @@
 //! Tasks: what can be run in another process, and how its arguments cross.
 //!
 //! A task is a type without size: a function item, or a closure that captures nothing. So nothing of it travels but
-//! the place of [`entry`], made for that type, in the image that both processes run. Each argument crosses as a message
+//! the place of `entry`, made for that type, in the image that both processes run. Each argument crosses as a message
 //! of its own, behind its length, so that `Raw` and `Json` work as arguments too.
 //!
 //! Invariants
-//! - I1 whoever calls [`entry`] for `F` was told so by a process that had a value of `F`.
+//! - I1 whoever calls `entry` for `F` was told so by a process that had a value of `F`.
 
 #![allow(unsafe_code, reason = "takes a value of a type without size out of nothing, as its starter had one")]
 
