@@ -258,6 +258,18 @@ fn prepare_child(core: usize, parent: Pid) -> Result<(), Fault> {
     pin_thread(core)
 }
 
+/// Lets the calling thread use all of `cores`.
+///
+/// # Errors
+/// Where this process may not use one of them.
+pub(crate) fn spread_thread(cores: &[usize]) -> Result<(), Fault> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        set.set(*core).map_err(|error| Fault::failed(format!("naming core {core}"), error))?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(|error| Fault::failed("giving all cores back", error))
+}
+
 /// Keeps the calling thread on `core`.
 ///
 /// # Errors

@@ -8,7 +8,7 @@
 //! Reading order: [`plan`] (which rows), [`run`] (the passes), [`pair`] (two processes), [`drive`] (the
 //! loops), [`payload`] (what is written and checked), [`transport`] (the one trait), then the transports in
 //! [`control`], [`kernel`], [`lane`] and [`queues`], and [`report`]. Several producers and consumers: [`crowd`].
-//! Locks and events are a group of rows by themselves: [`locks`].
+//! Locks and events are a group of rows by themselves: [`locks`]; so are children: [`process`].
 
 mod arena;
 pub mod clock;
@@ -26,6 +26,7 @@ pub mod memory;
 pub mod pair;
 pub mod payload;
 pub mod plan;
+pub mod process;
 pub mod queues;
 pub mod report;
 pub mod run;

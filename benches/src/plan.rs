@@ -65,6 +65,8 @@ named! {
         Queue = "queue",
         /// Locks, semaphores and events: see [`locks`](crate::locks).
         Locks = "locks",
+        /// Functions in child processes: see [`process`](crate::process).
+        Process = "process",
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::locks;
 use crate::plan::Group;
+use crate::process;
 use crate::run::Measured;
 
 #[derive(Default, Serialize)]
@@ -97,6 +98,26 @@ pub fn locks_line(measured: &locks::measure::Measured) -> serde_json::Result<Str
         processes: Some(row.case.processes()),
         smaller_share: measured.smaller_share.map(thousandths),
         fairness: measured.fairness.map(thousandths),
+        reason: measured.fault.as_ref().map(ToString::to_string),
+        ..Line::default()
+    })
+}
+
+/// A row of the group `process` as one line of JSON, without the line's end.
+///
+/// # Errors
+/// None in practice: every field can be written as JSON.
+pub fn process_line(measured: &process::measure::Measured) -> serde_json::Result<String> {
+    let row = &measured.row;
+    serde_json::to_string(&Line {
+        group: Group::Process.name(),
+        case: row.case.name(),
+        implementation: row.implementation.name(),
+        p50_ns: measured.latency.map(|latency| latency.p50_ns),
+        p99_ns: measured.latency.map(|latency| latency.p99_ns),
+        p999_ns: measured.latency.map(|latency| latency.p999_ns),
+        per_s: measured.per_s.map(tenths),
+        per_s_p90: measured.per_s_p90.map(tenths),
         reason: measured.fault.as_ref().map(ToString::to_string),
         ..Line::default()
     })

@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod locks;
+pub mod process;
 pub mod queues;
 pub mod ratio;
 pub mod table;

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
-use ginnel_bench::locks;
 use ginnel_bench::plan::{Case, Implementation, Shape, Wait, parse_capacity, parse_size};
+use ginnel_bench::{locks, process};
 
 /// Shared-memory IPC that survives kill -9: measure it, look at its segments, check the machine.
 #[derive(Debug, Parser)]
@@ -18,7 +18,7 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Measure lanes, queues, locks and events beside what the system offers and the limits of the machine
+    /// Measure lanes, queues, locks, events and child processes beside what the system offers and the limits of the machine
     Bench(Bench),
     /// List the named segments of this user
     Ls(Ls),
@@ -34,6 +34,8 @@ Examples:
   ginnel bench --quick                      the same, about 15 seconds, coarse
   ginnel bench --group locks                locks, semaphores and events, about a minute
   ginnel bench --group locks --case uncontended,contended --impl mutex,pthread-robust
+  ginnel bench --group process              starting functions in children, about a minute
+  ginnel bench --group process --case start-join,start-join-1g --impl zygote,reexec,posix-spawn-true,python-fork
   ginnel bench --group all --quick          everything
   ginnel bench --case rtt --size 8          round trips of 8 bytes
   ginnel bench --impl lane,pipe --size 64,1MiB --seconds 3
@@ -45,7 +47,8 @@ Two processes are pinned to two cores and exchange checked messages; every messa
 verified. Rows with a shape (2x1: two producers, one consumer) have as many processes, alternately on the
 cores; where they outnumber the cores the table says \"cores shared\", and those that spin then take turns
 by the slices of the scheduler. A lost, doubled, stale or torn message refuses its row, and the exit code is then 1. The limits
-(limit-*) belong to every run: compare rows with them, not with another machine's. A pipe and the other
+(limit-*) belong to every run: compare rows with them, not with another machine's. Rows of the group process start one child after the other on
+all cores; a wrong result, a zygote that fell back and a spare that was not there before refuse the row. A pipe and the other
 system calls move one message a call; batches are for what knows batches.";
 
 /// What `--group` may say.
@@ -55,7 +58,9 @@ pub(crate) enum Groups {
     Queue,
     /// Locks, semaphores and events.
     Locks,
-    /// Both.
+    /// Functions in child processes.
+    Process,
+    /// All of them.
     All,
 }
 
@@ -63,17 +68,20 @@ pub(crate) enum Groups {
 #[derive(Debug, clap::Args)]
 #[command(after_help = BENCH_EXAMPLES)]
 pub(crate) struct Bench {
-    /// What is measured: queue (lanes and queues), locks (locks, semaphores, events), or all
+    /// What is measured: queue (lanes and queues), locks (locks, semaphores, events), process
+    /// (functions in child processes), or all
     #[arg(long, value_name = "GROUP", value_enum, default_value = "queue")]
     pub(crate) group: Groups,
     /// Only these cases: rtt, rtt-samecore, oneway, handover, idle, paced; of the locks uncontended, contended,
-    /// oversub, wake, event-rtt, async-rtt, async-rtt-samecore
+    /// oversub, wake, event-rtt, async-rtt, async-rtt-samecore; of processes start-join, start-join-1g, spare-body,
+    /// kill-seen, churn-64
     #[arg(long = "case", value_name = "CASE", value_delimiter = ',', value_parser = parse_case)]
     pub(crate) cases: Vec<String>,
     /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane, lane-copy,
     /// ring, mpsc, broadcast, queue, blocks; queues bring vyukov along, the bare queue. Of the locks mutex, lock,
     /// rlock, rwlock-read, rwlock-write, semaphore, permits, event, event-auto, condvar, pthread, pthread-robust,
-    /// posix-sem, eventfd, std-mutex, raw_sync; for async-rtt queue and tokio
+    /// posix-sem, eventfd, std-mutex, raw_sync; for async-rtt queue and tokio. Of processes zygote, reexec, spare, fork,
+    /// posix-spawn-true, std-process, python-fork
     #[arg(long = "impl", value_name = "IMPL", value_delimiter = ',', value_parser = parse_implementation)]
     pub(crate) implementations: Vec<String>,
     /// Only these sizes: multiples of 8 bytes up to 64MiB, such as 64, 1KiB, 4MiB
@@ -91,7 +99,8 @@ pub(crate) struct Bench {
     /// Only these capacities, for queues: 1024, 256, or other powers of two
     #[arg(long = "capacity", value_name = "N", value_delimiter = ',', value_parser = parse_capacity)]
     pub(crate) capacities: Vec<usize>,
-    /// Seconds to measure each row, all passes together [default: 0.9, with --quick 0.08; locks 1.0 and 0.12]
+    /// Seconds to measure each row, all passes together [default: 0.9, with --quick 0.08; locks 1.0 and 0.12,
+    /// process 1.0 and 0.1]
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub(crate) seconds: Option<f64>,
     /// A first look: all rows of a group in about 15 seconds
@@ -161,22 +170,25 @@ pub(crate) struct Doctor {
     pub(crate) json: bool,
 }
 
-/// A name that either group knows. Which group is asked for is known when the whole line is.
+/// A name that one of the groups knows. Which group is asked for is known when the whole line is.
 fn parse_case(text: &str) -> Result<String, String> {
-    known::<Case, locks::plan::Case>(text)
+    known::<Case, locks::plan::Case, process::plan::Case>(text)
 }
 
 fn parse_implementation(text: &str) -> Result<String, String> {
-    known::<Implementation, locks::plan::Implementation>(text)
+    known::<Implementation, locks::plan::Implementation, process::plan::Implementation>(text)
 }
 
-fn known<Q, L>(text: &str) -> Result<String, String>
+fn known<Q, L, P>(text: &str) -> Result<String, String>
 where
     Q: FromStr<Err = String>,
     L: FromStr<Err = String>,
+    P: FromStr<Err = String>,
 {
-    match (text.parse::<Q>(), text.parse::<L>()) {
-        (Err(queue), Err(locks)) => Err(format!("group queue: {queue}; group locks: {locks}")),
+    match (text.parse::<Q>(), text.parse::<L>(), text.parse::<P>()) {
+        (Err(queue), Err(locks), Err(process)) => {
+            Err(format!("group queue: {queue}; group locks: {locks}; group process: {process}"))
+        }
         _ => Ok(text.to_owned()),
     }
 }
@@ -239,6 +251,8 @@ mod tests {
             ("--group", "doors", "locks"),
             ("--impl", "rwlock", "rwlock-read"),
             ("--case", "woken", "wake"),
+            ("--case", "churn", "churn-64"),
+            ("--impl", "exec", "reexec"),
         ] {
             let error =
                 Args::try_parse_from(["ginnel", "bench", option, value]).expect_err(value).to_string();

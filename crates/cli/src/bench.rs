@@ -1,6 +1,7 @@
 //! `ginnel bench`: makes the plan of each group asked for, runs it, and prints what was found.
 
 mod locks;
+mod process;
 mod queue;
 
 use std::fmt::Write as _;
@@ -52,6 +53,7 @@ pub(crate) fn run(options: &Bench) -> ExitCode {
 enum Plan {
     Queue(Vec<ginnel_bench::plan::Row>),
     Locks(Vec<ginnel_bench::locks::plan::Row>),
+    Process(Vec<ginnel_bench::process::plan::Row>),
 }
 
 impl Plan {
@@ -59,19 +61,24 @@ impl Plan {
         match self {
             Self::Queue(rows) => rows.is_empty(),
             Self::Locks(rows) => rows.is_empty(),
+            Self::Process(rows) => rows.is_empty(),
         }
     }
 }
 
-/// The plans of the groups asked for. Where both are, each takes of the names those that it knows.
+/// The plans of the groups asked for. Where several are, each takes of the names those that it knows.
 fn plans(options: &Bench) -> Result<Vec<Plan>, String> {
     let strict = options.group != Groups::All;
     let mut plans = Vec::new();
-    if options.group != Groups::Locks {
+    let wanted = |group| options.group == group || !strict;
+    if wanted(Groups::Queue) {
         plans.push(Plan::Queue(queue::rows(options, strict)?));
     }
-    if options.group != Groups::Queue {
+    if wanted(Groups::Locks) {
         plans.push(Plan::Locks(locks::rows(options, strict)?));
+    }
+    if wanted(Groups::Process) {
+        plans.push(Plan::Process(process::rows(options, strict)?));
     }
     Ok(plans)
 }
@@ -103,9 +110,25 @@ fn measure(options: &Bench, plans: &[Plan]) -> Result<bool, Fault> {
         is_sound &= match plan {
             Plan::Queue(rows) => queue::measure(&session, rows)?,
             Plan::Locks(rows) => locks::measure(&session, rows)?,
+            Plan::Process(rows) => process::measure(&session, rows)?,
         };
     }
     Ok(is_sound)
+}
+
+/// What only messages have: other groups refuse it.
+fn refuse_sizes(options: &Bench) -> Result<(), String> {
+    let sized = [
+        ("--size", options.sizes.is_empty()),
+        ("--batch", options.batches.is_empty()),
+        ("--wait", options.waits.is_empty()),
+        ("--shape", options.shapes.is_empty()),
+        ("--capacity", options.capacities.is_empty()),
+    ];
+    match sized.iter().find(|(_, is_empty)| !is_empty) {
+        Some((option, _)) => Err(format!("{option} is for the group queue")),
+        None => Ok(()),
+    }
 }
 
 /// What every group needs to run and to report.

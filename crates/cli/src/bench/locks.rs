@@ -5,7 +5,7 @@ use ginnel_bench::locks::measure::{Measured, Run, Timing};
 use ginnel_bench::locks::plan::{Row, Selection};
 use ginnel_bench::report::{json, locks, table};
 
-use super::{Session, of_group, progress_bar, say, terminal_width};
+use super::{Session, of_group, progress_bar, refuse_sizes, say, terminal_width};
 use crate::args::Bench;
 
 /// The rows asked for.
@@ -14,17 +14,10 @@ pub(super) fn rows(options: &Bench, strict: bool) -> Result<Vec<Row>, String> {
     let Some((cases, implementations)) = cases.zip(of_group(&options.implementations, strict)?) else {
         return Ok(Vec::new());
     };
-    let sized = [
-        ("--size", options.sizes.is_empty()),
-        ("--batch", options.batches.is_empty()),
-        ("--wait", options.waits.is_empty()),
-        ("--shape", options.shapes.is_empty()),
-        ("--capacity", options.capacities.is_empty()),
-    ];
-    match sized.iter().find(|(_, is_empty)| strict && !is_empty) {
-        Some((option, _)) => Err(format!("{option} is for the group queue")),
-        None => Ok(Selection { cases, implementations }.rows()),
+    if strict {
+        refuse_sizes(options)?;
     }
+    Ok(Selection { cases, implementations }.rows())
 }
 
 /// Runs the rows and prints the report; false where a row was refused.
