@@ -14,9 +14,10 @@
 //! left: no object, page, participant, open file or name.
 //!
 //! [`queue`] does the same to queues, with many producers and many consumers; [`locks`] to everything that locks and
-//! signals.
+//! signals; [`processes`] to children and to the zygote that makes them.
 
 pub mod locks;
+pub mod processes;
 pub mod queue;
 
 mod scene;

@@ -12,6 +12,7 @@ mod letter;
 mod mpsc;
 mod mutex;
 mod preempt;
+mod process;
 mod queue;
 mod segment;
 mod sync;
@@ -159,6 +160,14 @@ pub const TARGETS: &[Target] = &[
     Target::new("select-queue", "wait for a message or an event", sync::select_queue),
     Target::new("bells", "wait by a descriptor", sync::bells),
     Target::new("select-recover", "recover somebody whom they wait for", sync::select_recover),
+    Target::new("process-start", "make the record of a start, publish it, take it back", process::start),
+    Target::new("process-child", "redeem, start, take the arguments, leave a result", process::child),
+    Target::new("process-take", "take the result of a child that has ended", process::take),
+    Target::new(
+        "process-dismantle",
+        "recover a starter, and a starter with its child: the record is taken apart",
+        process::dismantle,
+    ),
     Target::new("control-nobodys", "a lock that does not know who holds it", sync::nobodys).broken(),
     Target::new("push-stopped", "send, stopped at each instruction while others work", queue::push_stopped),
     Target::new("pop-stopped", "receive, stopped at each instruction", queue::pop_stopped),

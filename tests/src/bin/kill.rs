@@ -22,7 +22,8 @@ const ZERO: [&str; 4] = ["lost", "duplicated", "corrupt", "leaked"];
     after_help = "Examples:\n  kill                       a minute\n  kill --seconds 5 --json    the figures, for programs\n  \
                   kill --seed 7              the same choices as an earlier run\n  \
                   kill --load queues         senders and receivers of queues\n  \
-                  kill --load locks          everything that locks and signals"
+                  kill --load locks          everything that locks and signals\n  \
+                  kill --load processes      children, and the zygote that makes them"
 )]
 struct Args {
     /// How long to go on
@@ -47,6 +48,8 @@ enum Load {
     Queues,
     /// Those who lock, signal and meet
     Locks,
+    /// Children, and the zygote that makes them
+    Processes,
 }
 
 impl Load {
@@ -56,6 +59,7 @@ impl Load {
             Self::Lanes => "lanes",
             Self::Queues => "queues",
             Self::Locks => "locks",
+            Self::Processes => "processes",
         }
     }
 }
@@ -91,6 +95,7 @@ fn work(role: &str, arguments: &child::Arguments) -> Result<Value, String> {
     match role {
         role if role == Load::Queues.role() => load::queue::run(config, &words, 0),
         role if role == Load::Locks.role() => load::locks::run(config, &words, 0),
+        role if role == Load::Processes.role() => load::processes::run(config, &words, 0),
         _ => load::run(config, &words, 0),
     }
 }

@@ -46,7 +46,10 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("crates/process/tests/ends.rs", "ignores a signal, as a host may do"),
     ("crates/process/tests/exec.rs", "forks a child that has one thread"),
     ("crates/process/src/hook.rs", "a constructor before main, and what it inherits"),
-    ("crates/process/src/image.rs", "reads the headers of the running program, and makes a function of a number"),
+    (
+        "crates/process/src/image.rs",
+        "reads the headers of the running program, and makes a function of a number",
+    ),
     ("crates/process/src/start/fork.rs", "forks and ends the copy"),
     ("crates/process/src/task.rs", "takes a value of a type without size out of nothing"),
     ("crates/process/src/boot/settings.rs", "changes the environment of a new process"),
@@ -54,7 +57,10 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("crates/process/src/sandbox/landlock.rs", "three system calls without a wrapper"),
     ("crates/process/src/sandbox/seccomp.rs", "installs a filter of system calls"),
     ("crates/process/src/zygote/board.rs", "turns a mapping into its words"),
-    ("crates/process/src/zygote/clone.rs", "the clone call, and what the C library wants told in the new process"),
+    (
+        "crates/process/src/zygote/clone.rs",
+        "the clone call, and what the C library wants told in the new process",
+    ),
     ("crates/process/src/zygote/serve.rs", "closes what was inherited"),
     ("crates/process/tests/builder.rs", "a child changes its own environment"),
     ("crates/queue/src/blocks.rs", "turns the memory of a pool into its words"),
