@@ -211,15 +211,18 @@ fn try_free(segment: &Segment, index: u32, entry: &Entry, whom: ParticipantId) {
 }
 
 /// Tickets first, then the name, bits last: a reference moves from a bit to a ticket and back to a bit, and in
-/// this order the scan meets it wherever it goes.
+/// this order the scan meets it wherever it goes. One that is seen is dropped later, and its dropper comes through here;
+/// so a look at the bits before may spare the walk over all tickets.
 fn is_referenced(segment: &Segment, index: u32, entry: &Entry) -> bool {
-    let in_transit = tickets(segment).any(|(_, word)| {
+    let is_held = || {
+        entry.named.load(Acquire) != 0 // E2
+            || entry.holders.iter().any(|word| word.load(Acquire) != 0) // E2
+    };
+    let is_in_transit = |word: &AtomicU64| {
         let ticket = Ticket::from_bits(word.load(Acquire)); // E2
         ticket.owner.is_some() && u32::from(ticket.entry) == index
-    });
-    in_transit
-        || entry.named.load(Acquire) != 0 // E2
-        || entry.holders.iter().any(|word| word.load(Acquire) != 0) // E2
+    };
+    is_held() || tickets(segment).any(|(_, word)| is_in_transit(word)) || is_held()
 }
 
 fn tickets(segment: &Segment) -> impl Iterator<Item = (u32, &AtomicU64)> {
