@@ -151,17 +151,18 @@ impl Zygote {
         let mut spares = self.spares();
         spares.wanted = count.min(super::board::CELLS);
         self.collect(&mut spares);
-        while spares.ready.len() > spares.wanted {
-            if let Some(spare) = spares.ready.pop() {
-                self.discard(&mut spares, spare);
-            }
-        }
         self.refill(&mut spares);
         while let Some((request, _)) = spares.coming.first() {
             if self.wait_answer(*request) == st::EMPTY {
                 return Err(Error::new(ErrorKind::Os, "the zygote died while it made spares"));
             }
             self.collect(&mut spares);
+        }
+        // Only now: one that was on its way when fewer were wanted is among them.
+        while spares.ready.len() > spares.wanted {
+            if let Some(spare) = spares.ready.pop() {
+                self.discard(&mut spares, spare);
+            }
         }
         let all_parked = spares.ready.iter().all(|spare| self.wait_parked(spare));
         if !all_parked || spares.ready.len() < spares.wanted {
