@@ -274,6 +274,12 @@ impl Next<'_> {
                         state.leases.push((who, value));
                     }
                 });
+                if self.op.what == What::KilledPop {
+                    // It came as far as the acknowledgement.
+                    self.add(DONE, |state| {
+                        state.orphans.remove(at);
+                    });
+                }
             }
         }
         let front = self.front_without_aborted();

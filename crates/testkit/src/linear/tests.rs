@@ -157,6 +157,21 @@ fn what_was_seen_of_a_killed_send_stays() {
 }
 
 #[test]
+fn a_killed_receive_may_take_along_what_was_given_back() {
+    let given_back = [
+        op(0, 0, 1, Push(1)),
+        op(0, 2, 3, Lease { value: 1, again: Some(false) }),
+        op(0, 4, 5, Nack(1)),
+        op(1, 6, 9, KilledPop),
+        op(1, 9, 12, Death),
+    ];
+    let then = |rest: &[Op]| given_back.iter().chain(rest).copied().collect::<Vec<_>>();
+    allowed(1, &then(&[op(0, 20, 21, Empty)]));
+    allowed(1, &then(&[op(0, 20, 21, again(1)), op(0, 22, 23, Empty)]));
+    refused(1, &then(&[op(0, 20, 21, again(1)), op(0, 22, 23, again(1))]));
+}
+
+#[test]
 fn a_killed_receive_takes_its_message_along_or_it_comes_again_flagged() {
     let start = [op(0, 0, 1, Push(1)), op(1, 2, 9, KilledPop), op(1, 9, 12, Death)];
     let then = |whats: &[What]| -> Vec<Op> {
