@@ -17,6 +17,7 @@ use ginnel_object::bridge::{self, Head, Record};
 use ginnel_object::{Manager, Message, Result};
 
 use crate::boot::settings::Boot;
+use crate::cgroup::OomKills;
 use crate::child::{Child, Process};
 use crate::limits::Limits;
 use crate::sandbox::Sandbox;
@@ -264,7 +265,8 @@ impl Builder {
         self
     }
 
-    /// The directory of the control group (version 2) that it runs in, which exists and which it may enter.
+    /// The directory of the control group that it runs in, of version 1 or 2, which exists and which it may enter. With the
+    /// memory controller there, `Killed` says whether the kernel killed it for want of memory.
     pub fn cgroup(mut self, directory: impl Into<PathBuf>) -> Self {
         self.settings.cgroup = Some(directory.into());
         self
@@ -341,8 +343,9 @@ impl Builder {
         let ticket = record.ticket()?;
         let ends_with_parent = settings.ends_with_parent();
         let plan = Plan { settings: &settings, name: &name, manager, ticket, ends_with_parent };
+        let oom_kills = settings.cgroup.as_deref().map(OomKills::of);
         match launch(&plan) {
-            Ok(launched) => Ok(Child::new(name, self.settings.daemon, record, ticket, launched)),
+            Ok(launched) => Ok(Child::new(name, settings.daemon, record, ticket, oom_kills, launched)),
             Err(error) => {
                 record.settle(ticket);
                 Err(error)

@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 
 use crate::builder::Builder;
+use crate::cgroup::OomKills;
 use crate::error::{Panic, ProcessError};
 use crate::service;
 use crate::start::Launched;
@@ -73,6 +74,8 @@ pub(crate) struct Child {
     starter: u32,
     record: Record,
     ticket: BootTicket,
+    /// Where it was put into a control group.
+    oom_kills: Option<OomKills>,
     fate: Mutex<Fate>,
 }
 
@@ -93,12 +96,13 @@ impl Child {
         daemon: bool,
         record: Record,
         ticket: BootTicket,
+        oom_kills: Option<OomKills>,
         launched: Launched,
     ) -> Arc<Self> {
         let Launched { pid, pidfd } = launched;
         let starter = std::process::id();
         let fate = Mutex::default();
-        let child = Arc::new(Self { name, daemon, pid, pidfd, starter, record, ticket, fate });
+        let child = Arc::new(Self { name, daemon, pid, pidfd, starter, record, ticket, oom_kills, fate });
         // It was there before the start, so it is there now.
         if let Ok(service) = service::current() {
             service.watch(&child);
@@ -235,7 +239,11 @@ impl Child {
         taken.unwrap_or_else(|| {
             Err(match end {
                 End::Exited(code) => ProcessError::Exited(code),
-                End::Killed(signal) => ProcessError::Killed { signal, out_of_memory: false },
+                End::Killed(signal) => {
+                    let is_kill = signal == Signal::KILL.as_raw();
+                    let out_of_memory = is_kill && self.oom_kills.as_ref().is_some_and(OomKills::rose);
+                    ProcessError::Killed { signal, out_of_memory }
+                }
                 End::Unknown => ProcessError::Exited(UNKNOWN),
             })
         })

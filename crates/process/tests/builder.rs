@@ -7,7 +7,8 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process;
 use std::time::Duration;
 
 use ginnel_object::{Error, ErrorKind};
@@ -223,4 +224,46 @@ fn one_that_is_to_die_with_its_starter_does() {
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }
+}
+
+/// A group of 64 MiB, removed when dropped. `None` where this user cannot make one.
+struct Group(PathBuf);
+
+impl Group {
+    fn new() -> Option<Self> {
+        let places = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+        places.into_iter().find_map(|(root, limit)| {
+            let group = Self(Path::new(root).join(format!("ginnel-{}", process::id())));
+            fs::create_dir(&group.0).ok()?;
+            fs::write(group.0.join(limit), (64 << 20).to_string()).ok()?;
+            Some(group)
+        })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // What was in it has been waited for.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn one_that_uses_its_groups_memory_up_says_so() {
+    let Some(group) = Group::new() else {
+        eprintln!("no group with the memory controller can be made here");
+        return;
+    };
+    let limited = || Process::builder().cgroup(&group.0);
+    assert_eq!(limited().spawn(|| 7_u32, ()).expect("starts").join().expect("returns"), 7);
+    let killed =
+        limited().spawn(|| drop(std::hint::black_box(vec![1_u8; 256 << 20])), ()).expect("starts").join();
+    assert!(matches!(killed, Err(ProcessError::Killed { signal: 9, out_of_memory: true, .. })), "{killed:?}");
+    let endless = limited().spawn(|| std::thread::sleep(Duration::from_secs(60)), ()).expect("starts");
+    endless.kill().expect("lives");
+    let killed = endless.join();
+    assert!(
+        matches!(killed, Err(ProcessError::Killed { signal: 9, out_of_memory: false, .. })),
+        "{killed:?}"
+    );
 }
