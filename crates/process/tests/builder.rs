@@ -248,6 +248,12 @@ impl Drop for Group {
     }
 }
 
+fn endless() {
+    loop {
+        std::thread::park();
+    }
+}
+
 #[test]
 fn one_that_uses_its_groups_memory_up_says_so() {
     let Some(group) = Group::new() else {
@@ -259,7 +265,7 @@ fn one_that_uses_its_groups_memory_up_says_so() {
     let killed =
         limited().spawn(|| drop(std::hint::black_box(vec![1_u8; 256 << 20])), ()).expect("starts").join();
     assert!(matches!(killed, Err(ProcessError::Killed { signal: 9, out_of_memory: true, .. })), "{killed:?}");
-    let endless = limited().spawn(|| std::thread::sleep(Duration::from_secs(60)), ()).expect("starts");
+    let endless = limited().spawn(endless, ()).expect("starts");
     endless.kill().expect("lives");
     let killed = endless.join();
     assert!(
