@@ -4,14 +4,14 @@
 //! participant and a few hundred kilobytes, so there are none unless `warm` was called. Claiming one takes a store and a
 //! wake; the next is requested right after, and its answer is collected at a later claim.
 //!
-//! A spare that was killed is noticed when somebody would claim it. It is an ordinary dead participant then, and whoever
-//! takes its row recovers it.
+//! A spare that was killed is noticed when somebody would claim it. It is an ordinary dead participant then, and is
+//! recovered there.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::MutexGuard;
 
 use ginnel_layout::atomic::Ordering::{Acquire, Release};
-use ginnel_object::{Error, ErrorKind, Result};
+use ginnel_object::{Error, ErrorKind, Manager, Result};
 use ginnel_sync::{Deadline, futex};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, pidfd_send_signal, waitid};
 
@@ -57,6 +57,13 @@ fn end(spare: Spare) {
     let _ = waitid(WaitId::PidFd(spare.pidfd.as_fd()), WaitIdOptions::EXITED);
 }
 
+/// Frees the rows of those that were killed as participants. They held nothing else.
+fn recover() {
+    if let Ok(manager) = Manager::current() {
+        let _ = manager.recover();
+    }
+}
+
 impl Zygote {
     fn spares(&self) -> MutexGuard<'_, Spares> {
         lock(&self.spares)
@@ -95,6 +102,7 @@ impl Zygote {
     fn discard(&self, spares: &mut Spares, spare: Spare) {
         let cell = spare.cell;
         end(spare);
+        recover();
         self.board.words().spares[cell].word.store(st::EMPTY, Release);
         spares.used &= !(1 << cell);
     }
@@ -196,5 +204,6 @@ impl Zygote {
         spares.wanted = 0;
         self.collect(&mut spares);
         spares.ready.drain(..).for_each(end);
+        recover();
     }
 }
