@@ -51,6 +51,11 @@ pub fn histogram() -> Result<Histogram<u64>, Fault> {
     Histogram::new_with_bounds(1, LONGEST_NS, 3).map_err(|error| Fault::failed("making a histogram", error))
 }
 
+/// What a histogram has for [`Report::latencies`].
+pub(crate) fn counts(histogram: &Histogram<u64>) -> Vec<(u64, u64)> {
+    histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
+}
+
 /// The client of a round trip: sends, waits for the answer, and times each turn.
 ///
 /// # Errors
@@ -80,11 +85,10 @@ pub fn client<T: Transport>(there: &T, back: &T, duration_ns: u64) -> Result<Rep
     writer.mark_end();
     producer.send(&mut writer, 1)?;
     expect_end(consumer.recv(&mut checker, 1))?;
-    let latencies = histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value()));
     Ok(Report {
         sent: writer.count(),
         received: checker.count(),
-        latencies: latencies.collect(),
+        latencies: counts(&histogram),
         rates: rates.finish(now_ns(), count),
         ..Report::default()
     })

@@ -5,7 +5,7 @@
 //! checked messages while the coordinator sleeps. A message that is lost, doubled, overtaken, stale or torn
 //! refuses the row: the tests of this crate hand such transports to the harness and see that it does.
 //!
-//! Reading order: [`plan`] (which rows), [`run`] (the passes), [`pair`] (two processes), [`drive`] (the
+//! Reading order: [`plan`] (which rows), [`passes`] and [`run`] (the passes), [`pair`] (two processes), [`drive`] (the
 //! loops), [`payload`] (what is written and checked), [`transport`] (the one trait), then the transports in
 //! [`control`], [`kernel`], [`lane`] and [`queues`], and [`report`]. Several producers and consumers: [`crowd`].
 //! Locks and events are a group of rows by themselves: [`locks`]; so are children: [`process`].
@@ -24,6 +24,7 @@ pub mod locks;
 pub mod machine;
 pub mod memory;
 pub mod pair;
+pub mod passes;
 pub mod payload;
 pub mod plan;
 pub mod process;

@@ -4,10 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 mod parse;
+mod pick;
 mod queues;
 mod shape;
 
 pub use parse::{SIZE_MAX, parse_capacity, parse_size};
+pub use pick::{Pick, Picks};
 pub use queues::STRUCTURE;
 pub use shape::Shape;
 
@@ -227,6 +229,13 @@ impl Row {
     /// Whether the processes burn a core each, so that two are needed.
     pub fn needs_two_cores(&self) -> bool {
         self.wait == Some(Wait::Spin)
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { case, implementation, shape, size, .. } = self;
+        write!(formatter, "{case} {implementation} {shape} {size} B")
     }
 }
 

@@ -14,7 +14,6 @@ mod record;
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
-use std::process::Output;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -145,12 +144,7 @@ fn linear_entry() {
 /// Runs a role in a process with one thread, which may fork.
 fn alone(role: &str) {
     let _dog = Watchdog::new(role, LIMIT);
-    let command = Role::new(role).through_test("linear_entry").command();
-    let Output { status, stdout, stderr } =
-        command.and_then(|mut command| command.output()).expect("started");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(status.success(), "{role}: {status}\n{}\n{}", text(&stdout), text(&stderr));
-    println!("{}", text(&stdout));
+    println!("{}", Role::new(role).through_test("linear_entry").play());
 }
 
 const QUEUE: &str = "queue";

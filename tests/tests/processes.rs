@@ -4,6 +4,7 @@
 //! and one table of descriptors.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +21,9 @@ use ginnel_testkit::watchdog::Watchdog;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use ginnel_tests::load::processes::uses::{LIMIT, Uses, children_of, is_gone, settled, until, zygote};
+use ginnel_tests::load::processes::uses::{
+    LIMIT, Uses, children_of, is_gone, settled, start, successor, until, zygote,
+};
 
 /// The way in for roles; by itself it does nothing.
 #[test]
@@ -35,15 +38,9 @@ fn process_entry() {
         "before" => killed_at_any_moment(),
         "during" => killed_inside(),
         "after" => killed_after_its_result(),
+        "heirs" => heirs(),
         other => panic!("no role {other}"),
     }
-}
-
-/// Runs a role to its end.
-fn play(role: &Role) {
-    let role = role.command().expect("this program has a path").output().expect("it runs");
-    let said = String::from_utf8_lossy(&role.stdout).into_owned() + &String::from_utf8_lossy(&role.stderr);
-    assert!(role.status.success(), "{}: {said}", role.status);
 }
 
 fn role(name: &str) -> Role {
@@ -54,19 +51,9 @@ fn signal(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid as i32), signal).expect("it is ours");
 }
 
-fn successor(number: u64) -> u64 {
-    number + 1
-}
-
-/// A start that must work, by whatever method is left.
-fn start(number: u64) {
-    let child = Process::spawn(successor, number).expect("started");
-    assert_eq!(child.join().expect("it returns"), number + 1);
-}
-
 #[test]
 fn an_idle_zygote_that_was_killed_is_replaced() {
-    play(&role("idle zygote"));
+    role("idle zygote").play();
 }
 
 fn idle_zygote() {
@@ -94,7 +81,7 @@ fn idle_zygote() {
 
 #[test]
 fn a_zygote_that_stands_still_holds_nobody_up() {
-    play(&role("stopped zygote"));
+    role("stopped zygote").play();
 }
 
 fn stopped_zygote() {
@@ -129,7 +116,7 @@ fn stopped_zygote() {
 
 #[test]
 fn zygotes_that_die_at_any_moment_neither_lose_nor_repeat_a_start() {
-    play(&role("dying zygotes"));
+    role("dying zygotes").play();
 }
 
 /// Says that it ran: each must come once.
@@ -251,7 +238,7 @@ fn a_killed_starter_leaves_only_those_that_may_go_on() {
 
 #[test]
 fn a_child_killed_at_any_moment_is_a_value_or_killed() {
-    play(&role("before"));
+    role("before").play();
 }
 
 /// Two equal numbers behind a mutex, each one higher.
@@ -299,7 +286,7 @@ fn killed_at_any_moment() {
 
 #[test]
 fn a_child_killed_in_its_function_holds_nothing_any_more() {
-    play(&role("during"));
+    role("during").play();
 }
 
 fn hold(data: Mutex<u64>, holds: Event) {
@@ -333,7 +320,7 @@ fn killed_inside() {
 
 #[test]
 fn a_child_killed_after_its_result_has_returned() {
-    play(&role("after"));
+    role("after").play();
 }
 
 /// Returns, and cannot leave: a child of its own is not done. Says when it is on its way out.
@@ -369,4 +356,27 @@ fn killed_after_its_result() {
     let manager = Manager::current().expect("there is one");
     let is_back = until(LIMIT / 4, || manager.recover().is_ok() && uses.covers(&Uses::now()));
     assert!(is_back.is_some(), "{uses:?} before, {:?} now", Uses::now());
+}
+
+#[test]
+fn what_a_child_executes_inherits_no_memory() {
+    role("heirs").play();
+}
+
+/// The open files of a program that this process executes.
+fn files_of_a_program() -> String {
+    let listed = Command::new("ls").args(["-l", "/proc/self/fd"]).output().expect("it runs");
+    String::from_utf8_lossy(&listed.stdout).into_owned()
+}
+
+fn heirs() {
+    let list = |method| {
+        let child = Process::builder().start(method).spawn(files_of_a_program, ()).expect("started");
+        let files = child.join().expect("it returns");
+        assert!(files.contains(" 0 -> ") && !files.contains("memfd"), "{method:?}: {files}");
+    };
+    list(Start::Zygote);
+    list(Start::Exec);
+    warm(1).expect("there is room");
+    list(Start::Auto);
 }

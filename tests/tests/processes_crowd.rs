@@ -15,7 +15,7 @@ use ginnel_layout::atomic::AtomicU32;
 use ginnel_layout::atomic::Ordering::Relaxed;
 use ginnel_testkit::child::{self, Role};
 use ginnel_testkit::watchdog::Watchdog;
-use ginnel_tests::load::processes::uses::{LIMIT, resident, settled};
+use ginnel_tests::load::processes::uses::{LIMIT, resident, settled, start, successor};
 
 /// The way in for roles; by itself it does nothing.
 #[test]
@@ -30,13 +30,6 @@ fn crowd_entry() {
     }
 }
 
-/// Runs a role to its end.
-fn play(role: &Role) {
-    let role = role.command().expect("this program has a path").output().expect("it runs");
-    let said = String::from_utf8_lossy(&role.stdout).into_owned() + &String::from_utf8_lossy(&role.stderr);
-    assert!(role.status.success(), "{}: {said}", role.status);
-}
-
 fn role(name: &str) -> Role {
     Role::new(name).through_test("crowd_entry")
 }
@@ -48,19 +41,9 @@ fn for_ever() {
     }
 }
 
-fn successor(number: u64) -> u64 {
-    number + 1
-}
-
-/// A start that must work, by whatever method.
-fn start(number: u64) {
-    let child = Process::spawn(successor, number).expect("started");
-    assert_eq!(child.join().expect("it returns"), number + 1);
-}
-
 #[test]
 fn locks_of_other_threads_never_hang_a_child() {
-    play(&role("locks"));
+    role("locks").play();
 }
 
 static HELD: StdMutex<u64> = StdMutex::new(0);
@@ -124,7 +107,7 @@ const CHURN: u64 = 600;
 #[test]
 fn nothing_grows_with_the_number_of_starts() {
     let count = std::env::var("GINNEL_CHURN").ok().and_then(|count| count.parse().ok()).unwrap_or(CHURN);
-    play(&role("churn").arg(count));
+    role("churn").arg(count).play();
 }
 
 /// So many starts, a tenth of them by running the program again, now and then one that panics or is killed.
@@ -162,7 +145,7 @@ fn churn(count: u64) {
 
 #[test]
 fn sixty_four_at_once() {
-    play(&role("many"));
+    role("many").play();
 }
 
 fn many_at_once() {
@@ -193,7 +176,7 @@ fn many_at_once() {
 
 #[test]
 fn a_start_that_fails_leaves_nothing() {
-    play(&role("refused"));
+    role("refused").play();
 }
 
 fn starts_that_fail() {

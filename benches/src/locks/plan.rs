@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::plan::named;
+use crate::plan::{Pick, Picks, named};
 
 named! {
     /// What happens.
@@ -153,36 +153,14 @@ impl Implementation {
 }
 
 /// One line of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    /// What happens.
-    pub case: Case,
-    /// What is measured.
-    pub implementation: Implementation,
-}
-
-/// What the user asked for. An empty list asks for everything.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// Cases.
-    pub cases: Vec<Case>,
-    /// Implementations; the limits come along whether named or not.
-    pub implementations: Vec<Implementation>,
-}
+pub type Row = Pick<Case, Implementation>;
+/// What the user asked for.
+pub type Selection = Picks<Case, Implementation>;
 
 impl Selection {
-    /// The rows, in the order of the table. A case of which nothing but limits is left has none.
+    /// The rows, in the order of the table.
     pub fn rows(&self) -> Vec<Row> {
-        let asked =
-            |one: &Implementation| self.implementations.is_empty() || self.implementations.contains(one);
-        let mut rows = Vec::new();
-        for &case in Case::ALL.iter().filter(|case| self.cases.is_empty() || self.cases.contains(case)) {
-            if case.implementations().any(|one| asked(&one)) {
-                let kept = case.implementations().filter(|one| one.is_control() || asked(one));
-                rows.extend(kept.map(|implementation| Row { case, implementation }));
-            }
-        }
-        rows
+        self.select(Case::ALL, Case::implementations, Implementation::is_control)
     }
 }
 

@@ -4,7 +4,7 @@
 use ginnel_layout::atomic::{AtomicU64, Ordering};
 
 use crate::clock::now_ns;
-use crate::drive::{Report, Windows, histogram};
+use crate::drive::{Report, Windows, counts, histogram};
 use crate::fault::Fault;
 
 use super::{Signal, SignalEnd};
@@ -38,8 +38,7 @@ pub(crate) fn client(
             rates.note(after, turns);
         }
     }
-    let latencies = histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value()));
-    let latencies = latencies.collect();
+    let latencies = counts(&histogram);
     let rates = rates.finish(now_ns(), turns);
     Ok(Report { sent: turns, received: turns, latencies, rates, ..Report::default() })
 }

@@ -15,7 +15,7 @@ use ginnel_layout::line::LINE;
 use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::clock::now_ns;
-use crate::drive::{Report, Windows, histogram};
+use crate::drive::{Report, Windows, counts, histogram};
 use crate::fault::Fault;
 use crate::memory::Region;
 
@@ -76,8 +76,7 @@ pub(crate) fn waiter(signal: &impl Signal, board: &Board, duration_ns: u64) -> R
             format!("the waiter slept {slept} times in {turns} waits"),
         ));
     }
-    let latencies = histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value()));
-    let latencies = latencies.collect();
+    let latencies = counts(&histogram);
     Ok(Report { received: turns, latencies, rates: rates.finish(now_ns(), turns), ..Report::default() })
 }
 

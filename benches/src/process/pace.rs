@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::now_ns;
-use crate::drive::{Report, histogram};
+use crate::drive::{Report, counts, histogram};
 use crate::fault::Fault;
 
 /// Operations before the first that counts: files are in the page cache then, and what is made once is made.
@@ -30,9 +30,7 @@ impl Pace {
             }
             Ok(())
         })?;
-        let steps = histogram.iter_recorded();
-        let latencies = steps.map(|step| (step.value_iterated_to(), step.count_at_value())).collect();
-        Ok(Report { received: count, latencies, ..Report::default() })
+        Ok(Report { received: count, latencies: counts(&histogram), ..Report::default() })
     }
 
     /// The rate of an operation that starts `each` children.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::plan::named;
+use crate::plan::{Pick, Picks, named};
 
 named! {
     /// What is timed.
@@ -47,13 +47,14 @@ use Implementation as I;
 
 impl Case {
     /// What has a row, in the order of the table.
-    pub fn implementations(self) -> &'static [Implementation] {
-        match self {
+    pub fn implementations(self) -> impl Iterator<Item = Implementation> {
+        let all = match self {
             Self::StartJoin | Self::StartJoin1g => I::ALL,
             Self::SpareBody => &[I::Fork, I::Zygote, I::Reexec, I::Spare],
             Self::KillSeen => &[I::Fork, I::Zygote, I::Reexec, I::Spare],
             Self::Churn64 => &[I::Fork, I::PosixSpawnTrue, I::PythonFork, I::Zygote, I::Reexec],
-        }
+        };
+        all.iter().copied()
     }
 
     /// Whether the starter is made large first.
@@ -70,37 +71,14 @@ impl Implementation {
 }
 
 /// One line of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    /// What is timed.
-    pub case: Case,
-    /// How children are started.
-    pub implementation: Implementation,
-}
-
-/// What the user asked for. An empty list asks for everything.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// Cases.
-    pub cases: Vec<Case>,
-    /// Implementations; the limits come along whether named or not.
-    pub implementations: Vec<Implementation>,
-}
+pub type Row = Pick<Case, Implementation>;
+/// What the user asked for.
+pub type Selection = Picks<Case, Implementation>;
 
 impl Selection {
-    /// The rows, in the order of the table. A case of which nothing but limits is left has none.
+    /// The rows, in the order of the table.
     pub fn rows(&self) -> Vec<Row> {
-        let asked =
-            |one: &Implementation| self.implementations.is_empty() || self.implementations.contains(one);
-        let mut rows = Vec::new();
-        for &case in Case::ALL.iter().filter(|case| self.cases.is_empty() || self.cases.contains(case)) {
-            let all = case.implementations();
-            if all.iter().any(asked) {
-                let kept = all.iter().filter(|one| one.is_control() || asked(one));
-                rows.extend(kept.map(|&implementation| Row { case, implementation }));
-            }
-        }
-        rows
+        self.select(Case::ALL, Case::implementations, Implementation::is_control)
     }
 }
 

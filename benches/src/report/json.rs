@@ -9,10 +9,9 @@
 
 use serde::Serialize;
 
-use crate::locks;
+use crate::passes::Measured;
 use crate::plan::Group;
-use crate::process;
-use crate::run::Measured;
+use crate::{locks, process, run};
 
 #[derive(Default, Serialize)]
 struct Line<'a> {
@@ -49,33 +48,42 @@ struct Line<'a> {
     reason: Option<String>,
 }
 
+impl<'a> Line<'a> {
+    /// What every group has: the names of the case and of the implementation, and the figures.
+    fn of<R, M>(group: Group, [case, implementation]: [&'a str; 2], measured: &Measured<R, M>) -> Self {
+        Self {
+            group: group.name(),
+            case,
+            implementation,
+            p50_ns: measured.latency.map(|latency| latency.p50_ns),
+            p99_ns: measured.latency.map(|latency| latency.p99_ns),
+            p999_ns: measured.latency.map(|latency| latency.p999_ns),
+            per_s: measured.per_s.map(tenths),
+            per_s_p90: measured.per_s_p90.map(tenths),
+            cpu_percent: measured.cpu_percent.map(|share| (share * 1e4).round() / 1e4),
+            missed_percent: measured.missed_percent.map(tenths),
+            reason: measured.fault.as_ref().map(ToString::to_string),
+            ..Self::default()
+        }
+    }
+}
+
 /// The row as one line of JSON, without the line's end.
 ///
 /// # Errors
 /// None in practice: every field can be written as JSON.
-pub fn line(measured: &Measured) -> serde_json::Result<String> {
+pub fn line(measured: &run::Measured) -> serde_json::Result<String> {
     let row = &measured.row;
     serde_json::to_string(&Line {
-        group: Group::Queue.name(),
-        case: row.case.name(),
-        implementation: row.implementation.name(),
         size: Some(row.size),
         batch: Some(row.batch),
         producers: Some(row.shape.producers),
         consumers: Some(row.shape.consumers),
         capacity: row.capacity,
         wait: row.wait.map(|wait| wait.name()),
-        p50_ns: measured.latency.map(|latency| latency.p50_ns),
-        p99_ns: measured.latency.map(|latency| latency.p99_ns),
-        p999_ns: measured.latency.map(|latency| latency.p999_ns),
-        per_s: measured.per_s.map(tenths),
         mb_per_s: measured.mb_per_s().map(tenths),
-        per_s_p90: measured.per_s_p90.map(tenths),
-        cpu_percent: measured.cpu_percent.map(|share| (share * 1e4).round() / 1e4),
-        missed_percent: measured.missed_percent.map(tenths),
-        oversubscribed: row.is_crowd().then_some(measured.is_oversubscribed),
-        reason: measured.fault.as_ref().map(ToString::to_string),
-        ..Line::default()
+        oversubscribed: row.is_crowd().then_some(measured.more.is_oversubscribed),
+        ..Line::of(Group::Queue, [row.case.name(), row.implementation.name()], measured)
     })
 }
 
@@ -87,19 +95,10 @@ pub fn locks_line(measured: &locks::measure::Measured) -> serde_json::Result<Str
     let row = &measured.row;
     let thousandths = |value: f64| (value * 1e3).round() / 1e3;
     serde_json::to_string(&Line {
-        group: Group::Locks.name(),
-        case: row.case.name(),
-        implementation: row.implementation.name(),
-        p50_ns: measured.latency.map(|latency| latency.p50_ns),
-        p99_ns: measured.latency.map(|latency| latency.p99_ns),
-        p999_ns: measured.latency.map(|latency| latency.p999_ns),
-        per_s: measured.per_s.map(tenths),
-        per_s_p90: measured.per_s_p90.map(tenths),
         processes: Some(row.case.processes()),
-        smaller_share: measured.smaller_share.map(thousandths),
-        fairness: measured.fairness.map(thousandths),
-        reason: measured.fault.as_ref().map(ToString::to_string),
-        ..Line::default()
+        smaller_share: measured.more.smaller.map(thousandths),
+        fairness: measured.more.fairness.map(thousandths),
+        ..Line::of(Group::Locks, [row.case.name(), row.implementation.name()], measured)
     })
 }
 
@@ -109,18 +108,7 @@ pub fn locks_line(measured: &locks::measure::Measured) -> serde_json::Result<Str
 /// None in practice: every field can be written as JSON.
 pub fn process_line(measured: &process::measure::Measured) -> serde_json::Result<String> {
     let row = &measured.row;
-    serde_json::to_string(&Line {
-        group: Group::Process.name(),
-        case: row.case.name(),
-        implementation: row.implementation.name(),
-        p50_ns: measured.latency.map(|latency| latency.p50_ns),
-        p99_ns: measured.latency.map(|latency| latency.p99_ns),
-        p999_ns: measured.latency.map(|latency| latency.p999_ns),
-        per_s: measured.per_s.map(tenths),
-        per_s_p90: measured.per_s_p90.map(tenths),
-        reason: measured.fault.as_ref().map(ToString::to_string),
-        ..Line::default()
-    })
+    serde_json::to_string(&Line::of(Group::Process, [row.case.name(), row.implementation.name()], measured))
 }
 
 fn tenths(value: f64) -> f64 {
@@ -137,17 +125,7 @@ mod tests {
     fn every_field_is_there_and_null_where_it_does_not_apply() {
         let row = Row::pair(Case::Oneway, Implementation::PosixMq, 1 << 20, 1, None);
         let fault = Some(Fault::Unsupported("too large".into()));
-        let measured = Measured {
-            row,
-            latency: None,
-            per_s: None,
-            per_s_p90: None,
-            cpu_percent: None,
-            missed_percent: None,
-            spread_percent: None,
-            is_oversubscribed: false,
-            fault,
-        };
+        let measured = Measured { fault, ..Measured::empty(row, run::Crowding::default()) };
         assert_eq!(
             line(&measured).expect("JSON"),
             "{\"group\":\"queue\",\"case\":\"oneway\",\"impl\":\"posix-mq\",\"size\":1048576,\"batch\":1,\

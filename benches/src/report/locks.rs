@@ -1,11 +1,11 @@
 //! The table of the group `locks`, and its ratios: each compares a row of ours with a control or a rival of the
 //! same run.
 
-use std::fmt::Write;
-
+use super::Page;
+use super::picks::{self, columns, times};
 use super::table::Style;
-use super::units::{digits, factor, rate, time};
-use crate::locks::measure::{Measured, SHARE_MIN};
+use super::units::{digits, factor, rate};
+use crate::locks::measure::{Measured, SHARE_MIN, Shares};
 use crate::locks::plan::{Case, Implementation};
 
 /// The rivals between processes that a contended lock is compared with.
@@ -31,21 +31,20 @@ const SIGNALS: [Implementation; 6] = [
     Implementation::Tokio,
 ];
 
-/// The whole table.
-pub fn table(rows: &[Measured], style: Style) -> String {
-    let mut text = String::new();
-    for block in rows.chunk_by(|left, right| left.row.case == right.row.case) {
-        heading(&mut text, block[0].row.case);
-        for measured in block {
-            line(&mut text, measured, style);
-        }
-        text.push('\n');
-    }
-    text
+/// Everything that is said of the group.
+pub fn page(rows: &[Measured], style: Style) -> Page {
+    Page { tables: table(rows, style), ratios: sentences(rows), doubt: doubt(rows) }
 }
 
-fn heading(text: &mut String, case: Case) {
-    let (title, columns) = match case {
+fn table(rows: &[Measured], style: Style) -> String {
+    picks::Rows(rows).table(heading, |measured| {
+        let void = if measured.is_void() { "  void" } else { "" };
+        columns(cells(measured, style.width.is_some())) + void
+    })
+}
+
+fn heading(case: Case) -> (&'static str, [&'static str; 3]) {
+    match case {
         Case::Uncontended => ("Lock and unlock, alone", ["ns each", "best 10 %", "a second"]),
         Case::Contended => ("2 processes, hold and think 100 ns", ["a second", "ns each", "smaller share"]),
         Case::Oversub => ("8 processes on 2 cores, the same", ["a second", "ns each", "min / max"]),
@@ -53,26 +52,7 @@ fn heading(text: &mut String, case: Case) {
         Case::EventRtt => ("There and back by two signals", ["p50", "p99", "p99.9"]),
         Case::AsyncRtt => ("There and back over two queues", ["p50", "p99", "p99.9"]),
         Case::AsyncRttSamecore => ("The same on one core", ["p50", "p99", "p99.9"]),
-    };
-    // Writing to a string does not fail.
-    let _ = writeln!(text, "{title:<36}{}", columns.map(|name| format!("{name:>15}")).concat().trim_end());
-}
-
-fn line(text: &mut String, measured: &Measured, style: Style) {
-    let mut figures = format!("  {:<34}", measured.row.implementation);
-    if let Some(fault) = &measured.fault {
-        let verdict = if fault.is_unsupported() { "-" } else { "REFUSED:" };
-        let _ = write!(figures, "{verdict} {fault}");
-    } else {
-        for cell in cells(measured, style.width.is_some()) {
-            let _ = write!(figures, "{cell:>15}");
-        }
-        if measured.is_void() {
-            figures.push_str("  void");
-        }
     }
-    text.push_str(figures.trim_end());
-    text.push('\n');
 }
 
 fn cells(measured: &Measured, unicode: bool) -> [String; 3] {
@@ -83,14 +63,11 @@ fn cells(measured: &Measured, unicode: bool) -> [String; 3] {
             let best = measured.per_s_p90.filter(|per_s| *per_s > 0.0).map(|per_s| 1e9 / per_s);
             [each, shown(best, digits), per_s]
         }
-        Case::Contended => [per_s, each, shown(measured.smaller_share, digits)],
-        Case::Oversub => [per_s, each, shown(measured.fairness, digits)],
-        Case::Wake | Case::EventRtt | Case::AsyncRtt | Case::AsyncRttSamecore => match measured.latency {
-            Some(latency) => {
-                [latency.p50_ns, latency.p99_ns, latency.p999_ns].map(|value| time(value, unicode))
-            }
-            None => ["-", "-", "-"].map(str::to_owned),
-        },
+        Case::Contended => [per_s, each, shown(measured.more.smaller, digits)],
+        Case::Oversub => [per_s, each, shown(measured.more.fairness, digits)],
+        Case::Wake | Case::EventRtt | Case::AsyncRtt | Case::AsyncRttSamecore => measured
+            .latency
+            .map_or_else(|| ["-", "-", "-"].map(str::to_owned), |latency| times(latency, unicode)),
     }
 }
 
@@ -98,24 +75,14 @@ fn cells(measured: &Measured, unicode: bool) -> [String; 3] {
 /// cores themselves moved apart, or somebody else took one.
 const MOVED: f64 = 30.0;
 
-/// A warning where the machine was not the same all through the run.
-pub fn doubt(rows: &[Measured]) -> Option<String> {
+fn doubt(rows: &[Measured]) -> Option<String> {
     let steady = [Implementation::LimitLine, Implementation::LimitCas];
-    let limits = rows.iter().filter(|measured| steady.contains(&measured.row.implementation));
-    let spreads = limits.filter_map(|measured| Some((measured.row, measured.spread_percent?)));
-    let (row, spread) = spreads.max_by(|left, right| left.1.total_cmp(&right.1))?;
-    (spread > MOVED).then(|| {
-        format!(
-            "warning: {} {} itself differed by {spread:.0} % between passes: the cores were disturbed or moved, \
-             so ratios between rows are not reliable",
-            row.case, row.implementation
-        )
-    })
+    super::doubt(picks::Rows(rows).spreads(&steady), MOVED, "the cores were disturbed or moved")
 }
 
 /// One sentence for each comparison whose two rows both have figures.
-pub fn sentences(rows: &[Measured]) -> Vec<String> {
-    let rows = Rows(rows);
+fn sentences(rows: &[Measured]) -> Vec<String> {
+    let rows = picks::Rows(rows);
     let mut text = Vec::new();
     rows.alone(&mut text);
     rows.contended(&mut text);
@@ -124,23 +91,9 @@ pub fn sentences(rows: &[Measured]) -> Vec<String> {
     text
 }
 
-struct Rows<'a>(&'a [Measured]);
+type Rows<'a> = picks::Rows<'a, Case, Implementation, Shares>;
 
 impl Rows<'_> {
-    fn find(&self, case: Case, implementation: Implementation) -> Option<&Measured> {
-        let wanted =
-            |measured: &&Measured| measured.row.case == case && measured.row.implementation == implementation;
-        self.0.iter().find(wanted).filter(|measured| measured.fault.is_none())
-    }
-
-    fn rate(&self, case: Case, implementation: Implementation) -> Option<f64> {
-        self.find(case, implementation)?.per_s.filter(|per_s| *per_s > 0.0)
-    }
-
-    fn p50(&self, case: Case, implementation: Implementation) -> Option<f64> {
-        Some(self.find(case, implementation)?.latency?.p50_ns as f64)
-    }
-
     fn alone(&self, text: &mut Vec<String>) {
         let case = Case::Uncontended;
         let compared = [
@@ -165,7 +118,7 @@ impl Rows<'_> {
         let Some((best, theirs)) = rated.max_by(|left, right| left.1.total_cmp(&right.1)) else { return };
         for ours in LOCKS {
             let Some(measured) = self.find(case, ours) else { continue };
-            let Some((rate, share)) = measured.per_s.zip(measured.smaller_share) else { continue };
+            let Some((rate, share)) = measured.per_s.zip(measured.more.smaller) else { continue };
             let void = if measured.is_void() { format!(", void below {SHARE_MIN}") } else { String::new() };
             text.push(format!(
                 "2 processes: {ours} {} the best of pthread, raw_sync and posix-sem ({best}), smaller share {}{void}",
@@ -180,7 +133,7 @@ impl Rows<'_> {
         let Some(limit) = self.rate(case, Implementation::LimitFutex) else { return };
         for ours in LOCKS {
             let Some(measured) = self.find(case, ours) else { continue };
-            if let Some((rate, fairness)) = measured.per_s.zip(measured.fairness) {
+            if let Some((rate, fairness)) = measured.per_s.zip(measured.more.fairness) {
                 text.push(format!(
                     "8 processes on 2 cores: {ours} {} the plain futex mutex, min / max {}",
                     factor(rate / limit),
@@ -208,9 +161,11 @@ impl Rows<'_> {
                 (Implementation::LimitLine, "one line that goes to and fro"),
             ];
             for ours in SIGNALS {
-                let Some(time) = self.p50(case, ours) else { continue };
                 for (other, name) in others {
-                    let Some(theirs) = self.p50(case, other).filter(|time| *time > 0.0) else { continue };
+                    let pair = self.p50(case, ours).zip(self.p50(case, other));
+                    let Some((time, theirs)) = pair.map(|(time, theirs)| (time as f64, theirs as f64)) else {
+                        continue;
+                    };
                     text.push(if time * 10.0 < theirs {
                         format!("{what}: {ours} is {} as fast as {name}", factor(theirs / time))
                     } else {
@@ -226,25 +181,21 @@ impl Rows<'_> {
 mod tests {
     use super::*;
     use crate::locks::plan::Row;
-    use crate::run::Percentiles;
+    use crate::passes::Percentiles;
 
     fn measured(case: Case, implementation: Implementation, per_s: f64) -> Measured {
+        let rate = Some(per_s);
         Measured {
-            row: Row { case, implementation },
-            latency: None,
-            per_s: Some(per_s),
-            per_s_p90: Some(per_s),
-            smaller_share: None,
-            fairness: None,
-            spread_percent: None,
-            fault: None,
+            per_s: rate,
+            per_s_p90: rate,
+            ..Measured::empty(Row { case, implementation }, Shares::default())
         }
     }
 
     #[test]
     fn a_lock_that_one_process_keeps_is_no_rival() {
         let shared = |implementation, per_s, share| Measured {
-            smaller_share: Some(share),
+            more: Shares { smaller: Some(share), fairness: None },
             ..measured(Case::Contended, implementation, per_s)
         };
         let rows = [

@@ -1,58 +1,32 @@
 //! The table of the group `process`, and its ratios: each compares a row of ours with a rival of the same run.
 
-use std::fmt::Write;
-
+use super::Page;
+use super::picks::{self, columns, times};
 use super::table::Style;
 use super::units::{factor, rate, time};
 use crate::process::measure::Measured;
 use crate::process::plan::{Case, Implementation};
 
-/// The whole table.
-pub fn table(rows: &[Measured], style: Style) -> String {
-    let mut text = String::new();
-    for block in rows.chunk_by(|left, right| left.row.case == right.row.case) {
-        heading(&mut text, block[0].row.case);
-        for measured in block {
-            line(&mut text, measured, style);
-        }
-        text.push('\n');
-    }
-    text
+/// Everything that is said of the group.
+pub fn page(rows: &[Measured], style: Style) -> Page {
+    Page { tables: table(rows, style), ratios: sentences(rows), doubt: doubt(rows) }
 }
 
-fn heading(text: &mut String, case: Case) {
+fn table(rows: &[Measured], style: Style) -> String {
+    picks::Rows(rows).table(heading, |measured| match measured.latency {
+        Some(latency) => columns(times(latency, style.width.is_some())),
+        None => columns([measured.per_s, measured.per_s_p90].into_iter().flatten().map(rate)),
+    })
+}
+
+fn heading(case: Case) -> (&'static str, [&'static str; 3]) {
     let times = ["p50", "p99", "p99.9"];
-    let (title, columns) = match case {
+    match case {
         Case::StartJoin => ("Start, result, reaped", times),
         Case::StartJoin1g => ("The same, the starter has 1 GiB", times),
         Case::SpareBody => ("Start until the function runs", times),
         Case::KillSeen => ("SIGKILL until the starter knows", times),
         Case::Churn64 => ("64 at a time, all joined", ["a second", "best 10 %", ""]),
-    };
-    // Writing to a string does not fail.
-    let _ = writeln!(text, "{title:<36}{}", columns.map(|name| format!("{name:>15}")).concat().trim_end());
-}
-
-fn line(text: &mut String, measured: &Measured, style: Style) {
-    let mut figures = format!("  {:<34}", measured.row.implementation);
-    if let Some(fault) = &measured.fault {
-        let verdict = if fault.is_unsupported() { "-" } else { "REFUSED:" };
-        let _ = write!(figures, "{verdict} {fault}");
-    } else {
-        for cell in cells(measured, style.width.is_some()) {
-            let _ = write!(figures, "{cell:>15}");
-        }
-    }
-    text.push_str(figures.trim_end());
-    text.push('\n');
-}
-
-fn cells(measured: &Measured, unicode: bool) -> Vec<String> {
-    match measured.latency {
-        Some(latency) => {
-            [latency.p50_ns, latency.p99_ns, latency.p999_ns].map(|value| time(value, unicode)).to_vec()
-        }
-        None => [measured.per_s, measured.per_s_p90].into_iter().flatten().map(rate).collect(),
     }
 }
 
@@ -60,24 +34,14 @@ fn cells(measured: &Measured, unicode: bool) -> Vec<String> {
 /// was not the same all through.
 const MOVED: f64 = 50.0;
 
-/// A warning where the machine was not the same all through the run.
-pub fn doubt(rows: &[Measured]) -> Option<String> {
+fn doubt(rows: &[Measured]) -> Option<String> {
     let rivals = [Implementation::PosixSpawnTrue, Implementation::Fork];
-    let steady = rows.iter().filter(|measured| rivals.contains(&measured.row.implementation));
-    let spreads = steady.filter_map(|measured| Some((measured.row, measured.spread_percent?)));
-    let (row, spread) = spreads.max_by(|left, right| left.1.total_cmp(&right.1))?;
-    (spread > MOVED).then(|| {
-        format!(
-            "warning: {} {} itself differed by {spread:.0} % between passes: somebody else was at work, \
-             so ratios between rows are not reliable",
-            row.case, row.implementation
-        )
-    })
+    super::doubt(picks::Rows(rows).spreads(&rivals), MOVED, "somebody else was at work")
 }
 
 /// One sentence for each comparison whose two rows both have figures, and for each time that is wanted by itself.
-pub fn sentences(rows: &[Measured]) -> Vec<String> {
-    let rows = Rows(rows);
+fn sentences(rows: &[Measured]) -> Vec<String> {
+    let rows = picks::Rows(rows);
     let mut text = Vec::new();
     rows.starts(&mut text);
     rows.times(&mut text);
@@ -85,19 +49,9 @@ pub fn sentences(rows: &[Measured]) -> Vec<String> {
     text
 }
 
-struct Rows<'a>(&'a [Measured]);
+type Rows<'a> = picks::Rows<'a, Case, Implementation, ()>;
 
 impl Rows<'_> {
-    fn find(&self, case: Case, implementation: Implementation) -> Option<&Measured> {
-        let wanted =
-            |measured: &&Measured| measured.row.case == case && measured.row.implementation == implementation;
-        self.0.iter().find(wanted).filter(|measured| measured.fault.is_none())
-    }
-
-    fn p50(&self, case: Case, implementation: Implementation) -> Option<u64> {
-        Some(self.find(case, implementation)?.latency?.p50_ns).filter(|time| *time > 0)
-    }
-
     fn starts(&self, text: &mut Vec<String>) {
         let compared = [
             (Implementation::Zygote, Implementation::PythonFork),
@@ -131,7 +85,7 @@ impl Rows<'_> {
     }
 
     fn churn(&self, text: &mut Vec<String>) {
-        let per_s = |one| self.find(Case::Churn64, one)?.per_s.filter(|per_s| *per_s > 0.0);
+        let per_s = |one| self.rate(Case::Churn64, one);
         for ours in [Implementation::Zygote, Implementation::Reexec] {
             for other in [Implementation::PosixSpawnTrue, Implementation::PythonFork] {
                 if let Some((mine, theirs)) = per_s(ours).zip(per_s(other)) {
@@ -146,18 +100,12 @@ impl Rows<'_> {
 mod tests {
     use super::*;
     use crate::fault::Fault;
+    use crate::passes::Percentiles;
     use crate::process::plan::Row;
-    use crate::run::Percentiles;
 
     fn measured(case: Case, implementation: Implementation, p50_ns: u64) -> Measured {
-        Measured {
-            row: Row { case, implementation },
-            latency: Some(Percentiles { p50_ns, p99_ns: 2 * p50_ns, p999_ns: 3 * p50_ns }),
-            per_s: None,
-            per_s_p90: None,
-            spread_percent: None,
-            fault: None,
-        }
+        let latency = Some(Percentiles { p50_ns, p99_ns: 2 * p50_ns, p999_ns: 3 * p50_ns });
+        Measured { latency, ..Measured::empty(Row { case, implementation }, ()) }
     }
 
     #[test]

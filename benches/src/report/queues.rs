@@ -13,7 +13,7 @@ const TITLE_WIDTH: usize = 40;
 const CELL_WIDTH: usize = 8;
 
 /// Both tables; empty where no queue was measured.
-pub fn tables(rows: &[Measured]) -> String {
+pub(super) fn tables(rows: &[Measured]) -> String {
     let shapes = shapes(rows);
     let mut text = table(rows, &shapes, "Rate, in times vyukov of the same shape", |row| {
         let control = Row { implementation: Implementation::Vyukov, wait: Some(Wait::Spin), ..*row };
@@ -80,7 +80,7 @@ fn rate(rows: &[Measured], wanted: &Row) -> Option<f64> {
 }
 
 /// What has no shapes to put into columns.
-pub fn sentences(rows: &[Measured]) -> Vec<String> {
+pub(super) fn sentences(rows: &[Measured]) -> Vec<String> {
     let mut text = Vec::new();
     round_trips(rows, &mut text);
     structures(rows, &mut text);
@@ -159,19 +159,10 @@ fn missed(rows: &[Measured], text: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::Crowding;
 
     fn measured(row: Row, per_s: f64) -> Measured {
-        Measured {
-            row,
-            latency: None,
-            per_s: Some(per_s),
-            per_s_p90: None,
-            cpu_percent: None,
-            missed_percent: None,
-            spread_percent: None,
-            is_oversubscribed: false,
-            fault: None,
-        }
+        Measured { per_s: Some(per_s), ..Measured::empty(row, Crowding::default()) }
     }
 
     fn queue(implementation: Implementation, producers: usize, consumers: usize, wait: Wait) -> Row {

@@ -8,19 +8,15 @@ use crate::run::Measured;
 /// cores themselves moved apart: a hypervisor put them somewhere else.
 const MOVED: f64 = 30.0;
 
-/// A warning where the distance between the two cores changed during the run, as the ratios then compare rows
-/// of different machines.
-pub fn doubt(rows: &[Measured]) -> Option<String> {
+/// A warning where the distance between the two cores changed during the run.
+pub(super) fn doubt(rows: &[Measured]) -> Option<String> {
     let line = rows.iter().find(|measured| measured.row.implementation == Implementation::LimitLine)?;
-    let spread = line.spread_percent.filter(|spread| *spread > MOVED)?;
-    Some(format!(
-        "warning: limit-line itself differed by {spread:.0} % between passes: the cores were disturbed or moved, \
-         so ratios between rows are not reliable"
-    ))
+    let spread = line.spread_percent.map(|spread| (Implementation::LimitLine, spread));
+    super::doubt(spread.into_iter(), MOVED, "the cores were disturbed or moved")
 }
 
 /// One sentence for each comparison whose two rows both have figures.
-pub fn sentences(rows: &[Measured]) -> Vec<String> {
+pub(super) fn sentences(rows: &[Measured]) -> Vec<String> {
     let rows = Rows(rows);
     let mut text = Vec::new();
     rows.round_trips(&mut text);
@@ -155,20 +151,11 @@ impl Rows<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Percentiles;
+    use crate::passes::Percentiles;
+    use crate::run::Crowding;
 
     fn measured(case: Case, implementation: Implementation, batch: usize, wait: Option<Wait>) -> Measured {
-        Measured {
-            row: Row::pair(case, implementation, 64, batch, wait),
-            latency: None,
-            per_s: None,
-            per_s_p90: None,
-            cpu_percent: None,
-            missed_percent: None,
-            spread_percent: None,
-            is_oversubscribed: false,
-            fault: None,
-        }
+        Measured::empty(Row::pair(case, implementation, 64, batch, wait), Crowding::default())
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::units::{digits, rate, size, time};
+use super::picks::times;
+use super::units::{digits, rate, size};
+use super::{Page, queues, ratio, verdict};
 use crate::plan::Case;
 use crate::run::Measured;
 
@@ -20,8 +22,15 @@ const BAR_MIN: usize = 8;
 /// A longer bar says no more.
 const BAR_MAX: usize = 60;
 
+/// Everything that is said of the group of messages.
+pub fn page(rows: &[Measured], style: Style) -> Page {
+    let mut ratios = ratio::sentences(rows);
+    ratios.extend(queues::sentences(rows));
+    Page { tables: table(rows, style) + &queues::tables(rows), ratios, doubt: ratio::doubt(rows) }
+}
+
 /// The whole table.
-pub fn table(rows: &[Measured], style: Style) -> String {
+fn table(rows: &[Measured], style: Style) -> String {
     let mut text = String::new();
     for block in rows.chunk_by(|left, right| title(left) == title(right)) {
         heading(&mut text, &block[0]);
@@ -39,7 +48,7 @@ fn title(measured: &Measured) -> String {
     match row.case {
         Case::Oneway if row.is_crowd() => {
             // More processes than cores: said beside the shape, as it rules everything below.
-            let shared = if measured.is_oversubscribed { ", cores shared" } else { "" };
+            let shared = if measured.more.is_oversubscribed { ", cores shared" } else { "" };
             format!("{} of {}, {} slots{shared}", row.shape, size(row.size), row.slots())
         }
         Case::Rtt => format!("Round trip, {}", size(row.size)),
@@ -79,10 +88,7 @@ fn line(text: &mut String, measured: &Measured, longest: f64, style: Style) {
     let wait = row.wait.map_or("", |wait| wait.name());
     let mut figures = format!("  {:<16}{batch:<10}{wait:<12}", row.implementation);
     match &measured.fault {
-        Some(fault) => {
-            let verdict = if fault.is_unsupported() { "-" } else { "REFUSED:" };
-            let _ = write!(figures, "{verdict} {fault}");
-        }
+        Some(fault) => figures.push_str(&verdict(fault)),
         None => {
             for cell in cells(measured, style.width.is_some()) {
                 let _ = write!(figures, "{cell:>11}");
@@ -101,8 +107,7 @@ fn cells(measured: &Measured, unicode: bool) -> [String; 3] {
         return [format!("{share:.3} %"), String::new(), String::new()];
     }
     if let Some(latency) = measured.latency {
-        return [latency.p50_ns, latency.p99_ns, latency.p999_ns]
-            .map(|nanoseconds| time(nanoseconds, unicode));
+        return times(latency, unicode);
     }
     let rates = [measured.per_s, measured.per_s_p90].map(|value| value.map_or("-".to_owned(), rate));
     let [median, p90] = rates;
@@ -128,25 +133,15 @@ fn draw(share: f64, width: usize) -> String {
 mod tests {
     use super::*;
     use crate::fault::Fault;
+    use crate::passes::Percentiles;
     use crate::plan::{Implementation, Row, Wait};
-    use crate::run::Percentiles;
+    use crate::run::Crowding;
 
     fn rtt(implementation: Implementation, p50_ns: u64, fault: Option<Fault>) -> Measured {
-        Measured {
-            row: Row::pair(Case::Rtt, implementation, 8, 1, Some(Wait::Spin)),
-            latency: fault.is_none().then_some(Percentiles {
-                p50_ns,
-                p99_ns: p50_ns * 2,
-                p999_ns: p50_ns * 40,
-            }),
-            per_s: None,
-            per_s_p90: None,
-            cpu_percent: None,
-            missed_percent: None,
-            spread_percent: None,
-            is_oversubscribed: false,
-            fault,
-        }
+        let latency = Percentiles { p50_ns, p99_ns: p50_ns * 2, p999_ns: p50_ns * 40 };
+        let row = Row::pair(Case::Rtt, implementation, 8, 1, Some(Wait::Spin));
+        let latency = fault.is_none().then_some(latency);
+        Measured { latency, fault, ..Measured::empty(row, Crowding::default()) }
     }
 
     fn rows() -> Vec<Measured> {

@@ -4,7 +4,7 @@ mod locks;
 mod process;
 mod queue;
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -12,6 +12,9 @@ use std::str::FromStr;
 use ginnel_bench::crew::Signals;
 use ginnel_bench::fault::Fault;
 use ginnel_bench::machine::{CpuTime, Machine, load_average};
+use ginnel_bench::passes::{Measured, Progress, Run};
+use ginnel_bench::plan::Picks;
+use ginnel_bench::report::{Page, table::Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::termios::tcgetwinsize;
 
@@ -25,7 +28,7 @@ const USAGE: u8 = 2;
 /// Runs the command.
 pub(crate) fn run(options: &Bench) -> ExitCode {
     let plans = match plans(options) {
-        Ok(plans) if plans.iter().all(Plan::is_empty) => {
+        Ok(plans) if plans.is_empty() => {
             complain("no row is left of that selection; see ginnel bench --help");
             return ExitCode::from(USAGE);
         }
@@ -49,38 +52,48 @@ pub(crate) fn run(options: &Bench) -> ExitCode {
     }
 }
 
-/// The rows of one group.
-enum Plan {
-    Queue(Vec<ginnel_bench::plan::Row>),
-    Locks(Vec<ginnel_bench::locks::plan::Row>),
-    Process(Vec<ginnel_bench::process::plan::Row>),
-}
+/// Runs the rows of one group and prints the report; false where a row was refused.
+type Plan = Box<dyn Fn(&Session<'_>) -> Result<bool, Fault>>;
 
-impl Plan {
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Queue(rows) => rows.is_empty(),
-            Self::Locks(rows) => rows.is_empty(),
-            Self::Process(rows) => rows.is_empty(),
-        }
-    }
-}
+/// What a group makes of the options, where a row is left of it. Told whether every name must be of this group.
+type Planner = fn(&Bench, bool) -> Result<Option<Plan>, String>;
+
+const GROUPS: [(Groups, Planner); 3] =
+    [(Groups::Queue, queue::plan), (Groups::Locks, locks::plan), (Groups::Process, process::plan)];
 
 /// The plans of the groups asked for. Where several are, each takes of the names those that it knows.
 fn plans(options: &Bench) -> Result<Vec<Plan>, String> {
     let strict = options.group != Groups::All;
-    let mut plans = Vec::new();
-    let wanted = |group| options.group == group || !strict;
-    if wanted(Groups::Queue) {
-        plans.push(Plan::Queue(queue::rows(options, strict)?));
+    let wanted = GROUPS.iter().filter(|(group, _)| options.group == *group || !strict);
+    wanted.filter_map(|(_, plan)| plan(options, strict).transpose()).collect()
+}
+
+/// Rows with the function that runs them.
+fn plan_of<R: 'static>(rows: Vec<R>, measure: fn(&Session<'_>, &[R]) -> Result<bool, Fault>) -> Option<Plan> {
+    (!rows.is_empty()).then(|| -> Plan { Box::new(move |session| measure(session, &rows)) })
+}
+
+/// The cases and the implementations asked for; `None` where all names are of other groups.
+fn picks<C, I>(options: &Bench, strict: bool) -> Result<Option<Picks<C, I>>, String>
+where
+    C: FromStr<Err = String>,
+    I: FromStr<Err = String>,
+{
+    let asked = of_group(&options.cases, strict)?.zip(of_group(&options.implementations, strict)?);
+    Ok(asked.map(|(cases, implementations)| Picks { cases, implementations }))
+}
+
+/// The same for groups whose rows have nothing else.
+fn only_picks<C, I>(options: &Bench, strict: bool) -> Result<Option<Picks<C, I>>, String>
+where
+    C: FromStr<Err = String>,
+    I: FromStr<Err = String>,
+{
+    let picks = picks(options, strict)?;
+    if strict {
+        refuse_sizes(options)?;
     }
-    if wanted(Groups::Locks) {
-        plans.push(Plan::Locks(locks::rows(options, strict)?));
-    }
-    if wanted(Groups::Process) {
-        plans.push(Plan::Process(process::rows(options, strict)?));
-    }
-    Ok(plans)
+    Ok(picks)
 }
 
 /// What a group makes of the names of a list. `None`: names were asked for, and all are of other groups. Where
@@ -106,12 +119,8 @@ fn measure(options: &Bench, plans: &[Plan]) -> Result<bool, Fault> {
     let session = Session { options, machine: &machine, signals: &signals, before: &before };
     session.announce(&introduction(&machine, before.load));
     let mut is_sound = true;
-    for plan in plans.iter().filter(|plan| !plan.is_empty()) {
-        is_sound &= match plan {
-            Plan::Queue(rows) => queue::measure(&session, rows)?,
-            Plan::Locks(rows) => locks::measure(&session, rows)?,
-            Plan::Process(rows) => process::measure(&session, rows)?,
-        };
+    for plan in plans {
+        is_sound &= plan(&session)?;
     }
     Ok(is_sound)
 }
@@ -150,9 +159,55 @@ impl Session<'_> {
         self.announce(&format!("{rows} rows, {passes} passes, about {seconds:.0} s\n\n"));
     }
 
-    /// The ratios, and what a reader needs to doubt the figures.
-    fn footer(&self, ratios: &[String], doubt: Option<String>, spreads: Vec<f64>) -> String {
-        footer(ratios, doubt, spreads, self.before)
+    /// How long and how often: as the group does it `[quick, default]`, changed by `set` where seconds were asked for.
+    fn timing<T>(&self, [quick, default]: [T; 2], set: impl FnOnce(T, f64) -> T) -> T {
+        let timing = if self.options.quick { quick } else { default };
+        match self.options.seconds {
+            Some(seconds) => set(timing, seconds),
+            None => timing,
+        }
+    }
+
+    fn run<'a, R, T>(&'a self, rows: &'a [R], timing: T) -> Run<'a, R, T> {
+        Run { rows, timing, cores: &self.machine.allowed, signals: Some(self.signals) }
+    }
+
+    /// Measures under a bar on standard error, which is silent where that is no terminal.
+    fn with_bar<R: Display, M>(
+        &self,
+        measure: impl FnOnce(&mut dyn FnMut(Progress<R>)) -> Result<M, Fault>,
+    ) -> Result<M, Fault> {
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  {eta} left") {
+            bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
+        }
+        let outcome = measure(&mut |progress| {
+            bar.set_length(progress.total as u64);
+            bar.set_position(progress.done as u64);
+            bar.set_message(progress.row.to_string());
+        });
+        bar.finish_and_clear();
+        outcome
+    }
+
+    /// Prints a line of JSON for each row, or the page with what a reader needs to doubt the figures; false where a
+    /// row was refused.
+    fn print<R, M, E: Display>(
+        &self,
+        measured: &[Measured<R, M>],
+        line: fn(&Measured<R, M>) -> Result<String, E>,
+        page: fn(&[Measured<R, M>], Style) -> Page,
+    ) -> Result<bool, Fault> {
+        if self.options.json {
+            let lines = measured.iter().map(line).collect::<Result<Vec<_>, _>>();
+            say(&(lines.map_err(|error| Fault::failed("writing JSON", error))?.join("\n") + "\n"));
+        } else {
+            let page = page(measured, Style { width: terminal_width() });
+            let spreads = measured.iter().filter_map(|row| row.spread_percent).collect();
+            let footer = footer(&page.ratios, page.doubt, spreads, self.before);
+            say(&(page.tables + &footer));
+        }
+        Ok(!measured.iter().any(Measured::is_refused))
     }
 }
 
@@ -194,15 +249,6 @@ fn footer(ratios: &[String], doubt: Option<String>, mut spreads: Vec<f64>, befor
             writeln!(text, "Others took {others:.0} % of one core meanwhile, the hypervisor {stolen:.0} %.");
     }
     text
-}
-
-/// A bar on standard error; silent where that is no terminal.
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  {eta} left") {
-        bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
-    }
-    bar
 }
 
 /// Columns of the terminal on standard output.

@@ -1,8 +1,8 @@
 //! The process record: what a starter and its child have to say to each other, one page a child.
 //!
 //! ```text
-//! byte 0     step  pid  thunk  image  starter_pid  flags  started_ns  stop       the rest of the line is zero
-//!            0     4    8      16     24           28     32          40
+//! byte 0     step  pid  thunk  image  starter_pid  zero  started_ns       the rest of the line is zero
+//!            0     4    8      16     24           28    32
 //! byte 128   drawer BOOT     word  kind  len  zero | bytes[880]     how the child is to be, no handles
 //! byte 1024  drawer ARGS     word  kind  len  zero | bytes[1520]    what its function is called with
 //! byte 2560  drawer RESULT   word  kind  len  zero | bytes[1520]    what it ended with
@@ -18,12 +18,11 @@
 //!
 //! | field | written by | read by | after a crash |
 //! |---|---|---|---|
-//! | thunk, image, starter_pid, flags, started_ns, BOOT | the starter, before the object is LIVE | the child, tools | as they are |
+//! | thunk, image, starter_pid, started_ns, BOOT | the starter, before the object is LIVE | the child, tools | as they are |
 //! | ARGS | the starter, before the object is LIVE | the child, once; the starter, when the child is dead or will never be; whoever takes the record apart | FULL: whoever may take it, takes it |
 //! | RESULT | the child: bytes, then FULL | the starter; whoever takes the record apart | FULL: stays until one of them takes it. EMPTY: there is no result |
 //! | pid | the child, before STARTED | tools | 0: no child came |
 //! | step | the starter REQUESTED, before LIVE; CANCELLED and STARTED by CAS from it, so one of them; then the child alone | the starter | says how far it came |
-//! | stop | nobody yet | nobody yet | 0 |
 //!
 //! | killed | what is left | who repairs |
 //! |---|---|---|
@@ -96,15 +95,11 @@ pub struct ProcessWords {
     pub image: AtomicU64,
     /// The starter's process id.
     pub starter_pid: AtomicU32,
-    /// Bits of the crate `process`.
-    pub flags: AtomicU32,
+    spare: AtomicU32,
     /// When it was made, `CLOCK_MONOTONIC`, ns. For people.
     pub started_ns: AtomicU64,
-    /// For pools.
-    pub stop: AtomicU32,
-    spare: AtomicU32,
     #[cfg(not(loom))]
-    reserved: [AtomicU64; 10],
+    reserved: [AtomicU64; 11],
     /// Settings, without handles.
     pub boot: BootDrawer,
     /// Arguments.
@@ -219,9 +214,7 @@ const _: () = {
     assert!(offset_of!(ProcessWords, thunk) == 8);
     assert!(offset_of!(ProcessWords, image) == 16);
     assert!(offset_of!(ProcessWords, starter_pid) == 24);
-    assert!(offset_of!(ProcessWords, flags) == 28);
     assert!(offset_of!(ProcessWords, started_ns) == 32);
-    assert!(offset_of!(ProcessWords, stop) == 40);
     assert!(offset_of!(ProcessWords, boot) == LINE);
     assert!(offset_of!(ProcessWords, args) == 1024);
     assert!(offset_of!(ProcessWords, result) == 2560);

@@ -54,7 +54,7 @@ pub fn adopt_current(fd: OwnedFd, name: &str) -> Result<()> {
     Manager::adopt(fd, name)
 }
 
-/// This process as a participant of an arena.
+/// This process as a participant of an arena. For tests.
 #[must_use]
 pub fn me(manager: &Manager) -> ParticipantId {
     manager.arena.segment().me()
@@ -111,8 +111,6 @@ pub struct Head {
     pub thunk: u64,
     /// Of which image.
     pub image: u64,
-    /// Bits of the crate `process`.
-    pub flags: u32,
 }
 
 /// A hold on a record on its way to the child, as two numbers.
@@ -177,7 +175,6 @@ impl Record {
             let words: &ProcessWords = words::new_front(base);
             words.thunk.store(head.thunk, Relaxed);
             words.image.store(head.image, Relaxed);
-            words.flags.store(head.flags, Relaxed);
             words.starter_pid.store(std::process::id(), Relaxed);
             words.started_ns.store(deadline::now_ns(), Relaxed);
             words.step.store(Step::REQUESTED.bits(), Relaxed);
@@ -214,7 +211,8 @@ impl Record {
         Ok(BootTicket { ticket: (object.index() << 16) | ticket, generation: object.generation() })
     }
 
-    /// Takes a ticket of this process back. False: it was used up, or its holder is about to use it.
+    /// Takes a ticket of this process back. False: it was used up, or its holder is about to use it. For tests: a starter
+    /// [settles](Self::settle) instead.
     pub fn discard_ticket(manager: &Manager, ticket: BootTicket) -> bool {
         let segment = manager.arena.segment();
         segment.check_fork().is_ok()
@@ -244,11 +242,7 @@ impl Record {
     #[must_use]
     pub fn head(&self) -> Head {
         let words = self.words();
-        Head {
-            thunk: words.thunk.load(Relaxed),
-            image: words.image.load(Relaxed),
-            flags: words.flags.load(Relaxed),
-        }
+        Head { thunk: words.thunk.load(Relaxed), image: words.image.load(Relaxed) }
     }
 
     /// The settings.
@@ -257,16 +251,10 @@ impl Record {
         record::read(&self.words().boot).0
     }
 
-    /// Process id of the starter.
+    /// Process id of the starter. For people who look at a record, and tests.
     #[must_use]
     pub fn starter_pid(&self) -> u32 {
         self.words().starter_pid.load(Relaxed)
-    }
-
-    /// The object behind it, as its entry in the directory and its generation. For tools.
-    #[must_use]
-    pub fn place(&self) -> (u32, u32) {
-        (self.handle.object().index(), self.handle.object().generation())
     }
 
     /// Child: it lives, as this participant. False: the start was given up, or another child was faster; then it has to
@@ -292,7 +280,7 @@ impl Record {
         record::step(self.words())
     }
 
-    /// The child's process id. `None`: nobody knows yet.
+    /// The child's process id. `None`: nobody knows yet. For people who look at a record, and tests.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         Some(self.words().pid.load(Relaxed)).filter(|pid| *pid != 0)

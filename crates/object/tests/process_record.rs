@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-const HEAD: Head = Head { thunk: 0x1234_5678_9abc, image: u64::MAX, flags: 5 };
+const HEAD: Head = Head { thunk: 0x1234_5678_9abc, image: u64::MAX };
 
 /// What goes there and back.
 #[derive(Debug, Serialize, Deserialize)]

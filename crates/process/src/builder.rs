@@ -338,7 +338,7 @@ impl Builder {
         let numbered = info::next_name();
         let name = self.settings.name.clone().unwrap_or(numbered);
         let (boot, settings) = self.boot_block(&name)?;
-        let head = Head { thunk, image: image::fingerprint(), flags: 0 };
+        let head = Head { thunk, image: image::fingerprint() };
         let record = Record::make(manager, head, &boot, args)?;
         let ticket = record.ticket()?;
         let ends_with_parent = settings.ends_with_parent();

@@ -90,10 +90,8 @@ extern "C" fn hook(count: c_int, arguments: *const *const c_char, environment: *
         return;
     }
     forget_variables(&line);
-    if line.mode == boot::Mode::Zygote {
-        // A child's arena is closed by attaching to it, which the zygote never does.
-        close_at_execution(&[line.arena, line.board]);
-    }
+    // They survived this execution, and are for no other. What a zygote clones has them like this from the start.
+    close_at_execution(&[line.arena, line.board]);
     if line.in_main {
         let _ = PENDING.set(line);
         return;

@@ -38,7 +38,7 @@ use crate::{Error, needs};
 const MOMENT: Duration = Duration::from_millis(250);
 
 /// `F_SEAL_FUTURE_WRITE`: nobody may map it for writing any more.
-const FUTURE_WRITE: SealFlag = SealFlag::from_bits_retain(0x10);
+pub(crate) const FUTURE_WRITE: SealFlag = SealFlag::from_bits_retain(0x10);
 
 impl Segment {
     /// Attaches to the segment behind a descriptor that came from elsewhere: over a socket, or inherited by `exec`.
@@ -63,15 +63,13 @@ impl Segment {
     /// the given name.
     ///
     /// It is our own, so nothing is proved about it but its front and its length. What a starter costs its children is
-    /// paid here, so this makes as few system calls as it can.
+    /// paid here, so this makes as few system calls as it can. Who survived an `exec` with it has set its close-on-exec
+    /// flag already, or whatever this process executes inherits it too.
     ///
     /// # Errors
     /// As [`Segment::attach`], without those of the proof.
     pub fn attach_inherited(fd: OwnedFd, sweep: Box<dyn Sweep>, name: &str) -> Result<Self, Error> {
         let of = format!("the inherited segment of descriptor {}", fd.as_raw_fd());
-        // To get here it had to survive an exec.
-        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
-            .map_err(|errno| Error::os("look at", &of, errno))?;
         let mut patience = Patience::new(MOMENT);
         // No name leads to it, so nobody takes its gate alone, and nobody removes it.
         let Entered::In(door, front) = Door::enter(fd, None, &of)? else {
@@ -260,6 +258,18 @@ impl Patience {
 /// Proves that a descriptor is a memfd whose length is fixed and that we may write.
 fn prove(fd: &OwnedFd, of: &str) -> Result<(), Error> {
     let look = |errno| Error::os("look at", &of, errno);
+    let seals = prove_sealed(fd, SEALS, of)?;
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).map_err(look)?);
+    if flags & OFlag::O_ACCMODE != OFlag::O_RDWR || seals.intersects(FUTURE_WRITE | SealFlag::F_SEAL_WRITE) {
+        return Err(Error::ReadOnly { of: of.to_owned() });
+    }
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(look)?;
+    Ok(())
+}
+
+/// Proves that a descriptor is a memfd that carries at least these seals; gives all that it carries.
+pub(crate) fn prove_sealed(fd: &OwnedFd, wanted: SealFlag, of: &str) -> Result<SealFlag, Error> {
+    let look = |errno| Error::os("look at", &of, errno);
     let of_owned = || of.to_owned();
     let stat = fstat(fd).map_err(look)?;
     if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
@@ -274,17 +284,13 @@ fn prove(fd: &OwnedFd, of: &str) -> Result<(), Error> {
         Err(Errno::EINVAL) => return Err(Error::NotShmem { of: of_owned() }),
         Err(errno) => return Err(look(errno)),
     };
-    let missing = SEALS.difference(seals);
+    let missing = wanted.difference(seals);
     if !missing.is_empty() {
-        let names: Vec<&str> = missing.iter_names().map(|(name, _)| name).collect();
+        let mut names: Vec<&str> = missing.iter_names().map(|(name, _)| name).collect();
+        names.extend(missing.contains(FUTURE_WRITE).then_some("F_SEAL_FUTURE_WRITE"));
         return Err(Error::MissingSeals { of: of_owned(), missing: names.join(" ") });
     }
-    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).map_err(look)?);
-    if flags & OFlag::O_ACCMODE != OFlag::O_RDWR || seals.intersects(FUTURE_WRITE | SealFlag::F_SEAL_WRITE) {
-        return Err(Error::ReadOnly { of: of_owned() });
-    }
-    fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(look)?;
-    Ok(())
+    Ok(seals)
 }
 
 /// What a file is that is not a regular one.

@@ -260,6 +260,19 @@ impl Role {
     pub fn spawn(&self) -> io::Result<Child> {
         adopt(&self.command()?.spawn()?)
     }
+
+    /// Runs it to its end: what it wrote on its standard output.
+    ///
+    /// # Panics
+    /// Unless it can be started and ends well; then with all that it wrote.
+    #[track_caller]
+    pub fn play(&self) -> String {
+        let output = self.command().and_then(|mut command| command.output()).expect("it can be started");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let (status, said, complaints) = (output.status, text(output.stdout), text(output.stderr));
+        assert!(status.success(), "{}: {status}\n{said}\n{complaints}", self.name);
+        said
+    }
 }
 
 /// A [`Child`] from a started command, which then must not be waited for in another way.

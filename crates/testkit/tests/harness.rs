@@ -5,7 +5,6 @@
 use std::cell::Cell;
 use std::io;
 use std::ops::Range;
-use std::process::Output;
 use std::time::{Duration, Instant};
 
 use ginnel_testkit::child::{self, Child, Exit, Role, fork_child};
@@ -42,10 +41,7 @@ fn alone_entry() {
 
 fn alone(role: &str) {
     let _dog = Watchdog::new(role, LIMIT);
-    let Output { status, stdout, stderr } =
-        entry(role).command().and_then(|mut c| c.output()).expect("started");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(status.success(), "{role}: {status}\n{}\n{}", text(&stdout), text(&stderr));
+    entry(role).play();
 }
 
 fn entry(role: &str) -> Role {

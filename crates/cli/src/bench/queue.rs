@@ -1,19 +1,16 @@
 //! The group `queue`: lanes and queues.
 
 use ginnel_bench::fault::Fault;
-use ginnel_bench::plan::{Row, Selection};
-use ginnel_bench::report::{json, queues, ratio, table};
-use ginnel_bench::run::{Measured, Run, Timing};
+use ginnel_bench::plan::{Picks, Row, Selection};
+use ginnel_bench::report::{json, table};
+use ginnel_bench::run::Timing;
 
-use super::{Session, of_group, progress_bar, say, terminal_width};
+use super::{Plan, Session, picks, plan_of};
 use crate::args::Bench;
 
 /// The rows asked for.
-pub(super) fn rows(options: &Bench, strict: bool) -> Result<Vec<Row>, String> {
-    let cases = of_group(&options.cases, strict)?;
-    let Some((cases, implementations)) = cases.zip(of_group(&options.implementations, strict)?) else {
-        return Ok(Vec::new());
-    };
+pub(super) fn plan(options: &Bench, strict: bool) -> Result<Option<Plan>, String> {
+    let Some(Picks { cases, implementations }) = picks(options, strict)? else { return Ok(None) };
     let selection = Selection {
         cases,
         implementations,
@@ -23,43 +20,16 @@ pub(super) fn rows(options: &Bench, strict: bool) -> Result<Vec<Row>, String> {
         shapes: options.shapes.clone(),
         capacities: options.capacities.clone(),
     };
-    Ok(selection.rows())
+    Ok(plan_of(selection.rows(), measure))
 }
 
-/// Runs the rows and prints the report; false where a row was refused.
-pub(super) fn measure(session: &Session<'_>, rows: &[Row]) -> Result<bool, Fault> {
-    let timing = timing(session.options);
-    session.announce_rows(rows.len(), timing.passes, timing.estimate_seconds(rows));
-    let bar = progress_bar();
-    let run = Run { rows, timing, cores: &session.machine.allowed, signals: Some(session.signals) };
-    let outcome = run.measure(|progress| {
-        let Row { case, implementation, shape, size, .. } = progress.row;
-        bar.set_length(progress.total as u64);
-        bar.set_position(progress.done as u64);
-        bar.set_message(format!("{case} {implementation} {shape} {size} B"));
+fn measure(session: &Session<'_>, rows: &[Row]) -> Result<bool, Fault> {
+    let timing = session.timing([Timing::QUICK, Timing::DEFAULT], |timing, row_seconds| Timing {
+        row_seconds,
+        slow_seconds: row_seconds.max(timing.slow_seconds),
+        ..timing
     });
-    bar.finish_and_clear();
-    let measured = outcome?;
-    if session.options.json {
-        let lines = measured.iter().map(json::line).collect::<Result<Vec<_>, _>>();
-        say(&(lines.map_err(|error| Fault::failed("writing JSON", error))?.join("\n") + "\n"));
-    } else {
-        let style = table::Style { width: terminal_width() };
-        let mut ratios = ratio::sentences(&measured);
-        ratios.extend(queues::sentences(&measured));
-        let spreads = measured.iter().filter_map(|row| row.spread_percent).collect();
-        let footer = session.footer(&ratios, ratio::doubt(&measured), spreads);
-        say(&(table::table(&measured, style) + &queues::tables(&measured) + &footer));
-    }
-    Ok(!measured.iter().any(Measured::is_refused))
-}
-
-fn timing(options: &Bench) -> Timing {
-    let timing = if options.quick { Timing::QUICK } else { Timing::DEFAULT };
-    match options.seconds {
-        Some(row_seconds) => {
-            Timing { row_seconds, slow_seconds: row_seconds.max(timing.slow_seconds), ..timing }
-        }
-        None => timing,
-    }
+    session.announce_rows(rows.len(), timing.passes, timing.estimate_seconds(rows));
+    let measured = session.with_bar(|progress| session.run(rows, timing).measure(progress))?;
+    session.print(&measured, json::line, table::page)
 }

@@ -3,10 +3,25 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use ginnel::Manager;
+use ginnel::{Manager, Process};
 
 /// Long enough for a machine ten times slower.
 pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// The function of a child that computes.
+#[must_use]
+pub fn successor(number: u64) -> u64 {
+    number + 1
+}
+
+/// A start that must work, by whatever method is left.
+///
+/// # Panics
+/// When it does not.
+pub fn start(number: u64) {
+    let child = Process::spawn(successor, number).expect("started");
+    assert_eq!(child.join().expect("it returns"), successor(number));
+}
 
 /// Fields of `/proc/<pid>/stat` behind the name: the state comes first.
 fn stat(pid: u32) -> Option<(String, char)> {
