@@ -19,7 +19,7 @@
 //! | holders | each participant its own bit; recovery the dead one's | `try_free` | bit of d is cleared |
 //! | senders, receivers | the same, for channels: who holds an end of this side. Under a holder bit only | whoever asks if a side is empty | the same |
 //! | name | the creator, before LIVE | lookups under the names lock | as above |
-//! | ticket | whoever puts a handle into transit; its receiver | `try_free` | HELD(d) not in flight: freed |
+//! | ticket | whoever puts a handle into transit; its receiver | `try_free` | SENT(d), TAKEN(d) not in flight, LOST(d): freed |
 //! | carrier | the owner of the ticket, before the commit of its message; NONE before the ticket is freed | recovery | decides whether the ticket is in flight |
 //!
 //! The transitions, their proof and their crash table stand in the crate `object`, file `life.rs`.
@@ -143,6 +143,8 @@ pub struct Ticket {
     pub owner: Option<ParticipantId>,
     /// Which end of the object it is.
     pub side: Side,
+    /// [`Ticket::SENT`], [`Ticket::LOST`] or [`Ticket::TAKEN`].
+    pub st: u64,
 }
 
 /// Which end of an object a handle is.
@@ -210,6 +212,14 @@ impl Ticket {
     /// The word of a ticket that nobody holds.
     pub const FREE: u64 = 0;
 
+    /// It may be received by whoever has the message that carries it; one that no message carries, by whoever redeems it
+    /// first.
+    pub const SENT: u64 = 1;
+    /// Its owner, or who recovers him, frees it: nobody can receive it any more.
+    pub const LOST: u64 = 2;
+    /// One that no message carried was redeemed by its owner: nobody else can redeem it.
+    pub const TAKEN: u64 = 3;
+
     /// Takes a word apart.
     #[must_use]
     pub const fn from_bits(word: u64) -> Self {
@@ -218,6 +228,7 @@ impl Ticket {
             entry: (word >> 24) as u16,
             owner: ParticipantId::from_bits((word >> 11) & 0x1fff),
             side: Side::from_bits(word >> 3),
+            st: word & 7,
         }
     }
 
@@ -231,7 +242,7 @@ impl Ticket {
                     | ((self.entry as u64) << 24)
                     | (id.bits() << 11)
                     | (self.side.bits() << 3)
-                    | 1
+                    | (self.st & 7)
             }
         }
     }
@@ -259,8 +270,9 @@ mod tests {
         let owner = ParticipantId::from_bits(8191);
         let state = EntryState { version: 0xff_fffe, generation: 0xab_cdef, owner, st: st::FREEING };
         assert_eq!(EntryState::from_bits(state.bits()), state);
-        for side in [Side::Neither, Side::Sender, Side::Receiver] {
-            let ticket = Ticket { generation: 0xab_cdef, entry: 0xfedc, owner, side };
+        let sides = [Side::Neither, Side::Sender, Side::Receiver];
+        for (side, st) in sides.into_iter().zip([Ticket::SENT, Ticket::LOST, Ticket::TAKEN]) {
+            let ticket = Ticket { generation: 0xab_cdef, entry: 0xfedc, owner, side, st };
             assert_eq!(Ticket::from_bits(ticket.bits()), ticket);
         }
         let carrier = Carrier { entry: 0x7fff, position: (1 << 48) - 1 };

@@ -11,11 +11,11 @@
 //!
 //! | field | written by | read by | after a crash |
 //! |---|---|---|---|
-//! | size, value_size, value_align, wait | the creator, before LIVE | both ends, once at attach | as they are |
+//! | size, value_size, value_align, wait, max_message | the creator, before LIVE | both ends, once at attach | as they are |
 //! | tail | the producer, after each commit | a successor of the producer; tools | at most one batch behind the truth |
 //! | head | the consumer, at each release | the producer when it believes the ring full; a successor | exact: what lies behind it is acknowledged |
-//! | not_empty.role | whoever takes or gives up the consumer's end; recovery | the producer | HELD(d) becomes DEAD |
-//! | not_full.role | the same for the producer's end | the consumer when it finds nothing | HELD(d) becomes DEAD |
+//! | not_empty.role | whoever takes, sends or gives up the consumer's end; recovery | the producer | HELD(d) becomes DEAD; MOVING(t) with its ticket |
+//! | not_full.role | the same for the producer's end | the consumer when it finds nothing | the same |
 //!
 //! The truth about what is published is in the ring itself: the header words, see [`crate::record`]. The
 //! protocol, its edges and its crash table stand in the crate `queue`, file `lane.rs`.
@@ -53,7 +53,9 @@ pub struct LaneGeometry {
     pub value_align: AtomicU32,
     /// One of [`wait_mode`].
     pub wait: AtomicU32,
-    reserved: [AtomicU64; 13],
+    /// Longest message of a pipe, in bytes; 0 in other lanes.
+    pub max_message: AtomicU64,
+    reserved: [AtomicU64; 12],
 }
 
 /// The control page.
@@ -129,7 +131,9 @@ impl Cursor {
     }
 }
 
-/// The role word of an end, taken apart: `{owner:13 | st:3}`.
+/// The role word of an end, taken apart: `{owner:13 | st:3}`. While the end is MOVING the word has, above that, the
+/// ticket that it travels with, and whether its last holder may have seen what is at the head:
+/// `{seen:1 | ticket+1:15 | owner:13 | st:3}`. So whoever owns the ticket, and nobody else, decides what becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Role {
     /// Who holds it, or held it last.
@@ -143,7 +147,7 @@ impl Role {
     pub const VACANT: u32 = 0;
     /// `owner` has the end.
     pub const HELD: u32 = 1;
-    /// `owner` sent it to another process, which has not taken it yet.
+    /// `owner` sent it to another process, which has not taken it yet; see [`Role::moving`].
     pub const MOVING: u32 = 2;
     /// The first state of those in which nobody is there any more: `owner` gave it up in order.
     pub const CLOSED: u32 = 3;
@@ -170,6 +174,29 @@ impl Role {
     #[must_use]
     pub const fn held(owner: ParticipantId) -> u32 {
         Self { owner: Some(owner), st: Self::HELD }.bits()
+    }
+
+    /// The word of an end that `owner` put into transit with a ticket. `seen`: he may have seen the message at the head
+    /// without acknowledging it, so it comes flagged to the next one.
+    #[must_use]
+    pub const fn moving(owner: Option<ParticipantId>, ticket: u32, seen: bool) -> u32 {
+        let travels = ((seen as u32) << 31) | (((ticket + 1) & 0x7fff) << 16);
+        travels | Self { owner, st: Self::MOVING }.bits()
+    }
+
+    /// The ticket of an end that is MOVING.
+    #[must_use]
+    pub const fn ticket_of(word: u32) -> Option<u32> {
+        match (word & 7, (word >> 16) & 0x7fff) {
+            (Self::MOVING, field @ 1..) => Some(field - 1),
+            _ => None,
+        }
+    }
+
+    /// Does the word of an end that is MOVING say that the message at its head may have been seen?
+    #[must_use]
+    pub const fn was_seen(word: u32) -> bool {
+        word & 7 == Self::MOVING && word >> 31 != 0
     }
 
     /// Was there somebody, who is gone?
@@ -237,5 +264,17 @@ mod tests {
             !Role::is_gone(Role::held(id)) && Role::is_gone(Role { owner: Some(id), st: Role::DEAD }.bits())
         );
         assert!(!Role::is_gone(0));
+    }
+
+    #[test]
+    fn an_end_on_its_way_names_its_ticket() {
+        let owner = ParticipantId::from_bits(8191);
+        for (ticket, seen) in [(0, false), (2047, true), (32766, true)] {
+            let word = Role::moving(owner, ticket, seen);
+            assert_eq!(Role::from_bits(word), Role { owner, st: Role::MOVING });
+            assert_eq!((Role::ticket_of(word), Role::was_seen(word)), (Some(ticket), seen));
+        }
+        assert_eq!(Role::ticket_of(Role { owner, st: Role::HELD }.bits()), None);
+        assert_eq!(Role::ticket_of(Role { owner, st: Role::MOVING }.bits()), None);
     }
 }

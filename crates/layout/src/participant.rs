@@ -69,6 +69,10 @@ pub trait Liveness {
     ///
     /// May take milliseconds (a system call, and a sweep if it died). Never called on a fast path.
     fn is_dead(&self, id: ParticipantId) -> bool;
+
+    /// Asks about everybody, and recovers what the dead owned: for one who waits for somebody that no word names, as
+    /// the receiver of an end which is still on its way.
+    fn look_around(&self) {}
 }
 
 /// States of a participant.

@@ -1,12 +1,13 @@
 //! The header word of a record in a lane: one word that says whether a record is there, and what it is.
 //!
 //! ```text
-//! bit 63   62          48 .. 61    32 .. 47   0 .. 31
-//!     V    many        zero        count      len (bytes of payload)
+//! bit 63   62          52 .. 61    48 .. 51   32 .. 47   0 .. 31
+//!     V    many        zero        kind       count      len (bytes of payload)
 //! ```
 //! `V` set is the commit: one release store makes the record, and in a batch all that follow it, visible.
 //! A word of zero means that nothing was published here yet. `many` marks a record of `count` values of one
-//! fixed size behind a single header, which is how a batch of small values costs no header each.
+//! fixed size behind a single header, which is how a batch of small values costs no header each. `kind` (see [`kind`])
+//! says what part of a message the record is; it is zero but in lanes of pipes.
 
 /// Bytes of a header word, and the granule in which positions count.
 pub const GRANULE: u64 = 8;
@@ -20,7 +21,32 @@ pub const COUNT_MAX: u16 = u16::MAX;
 const VALID: u64 = 1 << 63;
 const MANY: u64 = 1 << 62;
 const COUNT_SHIFT: u32 = 32;
-const UNUSED: u64 = 0x3fff << 48;
+const KIND_SHIFT: u32 = 48;
+const KIND_MASK: u64 = 0xf;
+const UNUSED: u64 = 0x3ff << 52;
+
+/// What a record of a lane of bytes is of its message.
+pub mod kind {
+    /// All of it.
+    pub const WHOLE: u8 = 0;
+    /// All of it; the payload ends in a table of what it carries and a `u32`, how many that are.
+    pub const CARRIES: u8 = 1;
+    /// The first part of a long one. The payload begins with a `u64`: the bytes of the whole body.
+    pub const FIRST: u8 = 2;
+    /// Neither the first part nor the last.
+    pub const MORE: u8 = 3;
+    /// The last part.
+    pub const LAST: u8 = 4;
+    /// The last part, with a table and its number at the end, as in [`CARRIES`].
+    pub const LAST_CARRIES: u8 = 5;
+
+    /// Does a record of this kind end in a table of what its message carries?
+    #[must_use]
+    #[inline(always)]
+    pub const fn carries(kind: u8) -> bool {
+        matches!(kind, CARRIES | LAST_CARRIES)
+    }
+}
 
 /// A header that says that a record is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +57,8 @@ pub struct RecordHeader {
     pub count: u16,
     /// One header for `count` values of the same size.
     pub many: bool,
+    /// One of [`kind`]; zero in a record of many.
+    pub kind: u8,
 }
 
 impl RecordHeader {
@@ -38,14 +66,21 @@ impl RecordHeader {
     #[must_use]
     #[inline(always)]
     pub const fn one(len: u32) -> Self {
-        Self { len, count: 1, many: false }
+        Self::of_kind(len, kind::WHOLE)
+    }
+
+    /// A message of `len` bytes, or a part of one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_kind(len: u32, kind: u8) -> Self {
+        Self { len, count: 1, many: false, kind }
     }
 
     /// `count` values, `len` bytes together.
     #[must_use]
     #[inline(always)]
     pub const fn many(len: u32, count: u16) -> Self {
-        Self { len, count, many: true }
+        Self { len, count, many: true, kind: kind::WHOLE }
     }
 
     /// The word to store.
@@ -53,7 +88,8 @@ impl RecordHeader {
     #[inline(always)]
     pub const fn bits(self) -> u64 {
         let many = if self.many { MANY } else { 0 };
-        VALID | many | ((self.count as u64) << COUNT_SHIFT) | self.len as u64
+        let kind = (self.kind as u64 & KIND_MASK) << KIND_SHIFT;
+        VALID | many | kind | ((self.count as u64) << COUNT_SHIFT) | self.len as u64
     }
 
     /// What a word says. `None`: nothing published, or a word that no producer of ours stores.
@@ -64,7 +100,11 @@ impl RecordHeader {
         if word & VALID == 0 || word & UNUSED != 0 {
             return None;
         }
-        Some(Self { len: word as u32, count: (word >> COUNT_SHIFT) as u16, many: word & MANY != 0 })
+        let (many, kind) = (word & MANY != 0, (word >> KIND_SHIFT & KIND_MASK) as u8);
+        if kind > kind::LAST_CARRIES || (many && kind != kind::WHOLE) {
+            return None;
+        }
+        Some(Self { len: word as u32, count: (word >> COUNT_SHIFT) as u16, many, kind })
     }
 }
 
@@ -81,7 +121,10 @@ mod tests {
 
     #[test]
     fn headers_survive_the_round_trip() {
-        for header in [RecordHeader::one(0), RecordHeader::one(u32::MAX), RecordHeader::many(24, 3)] {
+        let parts = [kind::CARRIES, kind::FIRST, kind::MORE, kind::LAST, kind::LAST_CARRIES]
+            .map(|kind| RecordHeader::of_kind(u32::MAX, kind));
+        let others = [RecordHeader::one(0), RecordHeader::one(u32::MAX), RecordHeader::many(24, 3)];
+        for header in parts.into_iter().chain(others) {
             assert_eq!(RecordHeader::from_bits(header.bits()), Some(header));
             assert!(is_published(header.bits()));
         }
@@ -90,7 +133,9 @@ mod tests {
     #[test]
     fn words_that_nobody_stores_are_refused() {
         assert_eq!(RecordHeader::from_bits(0), None);
-        assert_eq!(RecordHeader::from_bits(VALID | (1 << 50)), None);
+        assert_eq!(RecordHeader::from_bits(VALID | (1 << 52)), None);
+        assert_eq!(RecordHeader::from_bits(VALID | (6 << 48)), None);
+        assert_eq!(RecordHeader::from_bits(RecordHeader::many(8, 1).bits() | (1 << 48)), None);
         assert_eq!(RecordHeader::from_bits(12), None);
     }
 }

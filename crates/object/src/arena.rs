@@ -336,17 +336,19 @@ impl Arena {
         }
     }
 
-    /// Turns a ticket into a hold: RECEIVE, hold, free the ticket. `None`: the ticket names nothing alive.
-    pub(crate) fn redeem(
+    /// Turns a ticket that no message carries into what `open` makes of a hold: RECEIVE, hold, free the ticket. `None`: the
+    /// ticket names nothing alive.
+    pub(crate) fn redeem<T>(
         self: &Arc<Self>,
         ticket: u32,
         generation: u32,
-    ) -> Result<Option<(ObjectRef, Kind)>> {
+        open: impl FnOnce((ObjectRef, Kind)) -> Result<T>,
+    ) -> Result<Option<T>> {
         self.segment.check_fork()?;
-        let Some(mine) = life::receive(&self.segment, ticket, generation) else { return Ok(None) };
-        let held = self.hold_ticket(mine);
+        let Some(mine) = life::redeem(&self.segment, ticket, generation) else { return Ok(None) };
+        let opened = self.hold_ticket(mine).map(open).transpose();
         life::unpin(&self.segment, ticket);
-        Ok(held)
+        opened
     }
 
     /// A hold on what a received ticket of ours keeps alive.
@@ -354,7 +356,9 @@ impl Arena {
         let entry = self.segment.entry(u32::from(mine.entry))?;
         let alive = life::state(entry);
         let same = alive.st == st::LIVE && alive.generation == mine.generation;
-        same.then(|| self.hold(u32::from(mine.entry), entry, mine.generation, None, mine.side))
+        // Nobody is on a side of a lane: its role words say who has an end.
+        let side = if sides::may_have(entry) { mine.side } else { Side::Neither };
+        same.then(|| self.hold(u32::from(mine.entry), entry, mine.generation, None, side))
     }
 
     /// Takes a name away; its object lives on while somebody holds it. False: there was none. The caller is
@@ -487,6 +491,11 @@ impl ObjectRef {
         self.pages
     }
 
+    /// What tells the child of a fork.
+    pub(crate) fn fork_mark(&self) -> ForkMark {
+        self.mark
+    }
+
     /// Is this the child of a bare fork? One load.
     #[inline(always)]
     pub(crate) fn is_forked(&self) -> bool {
@@ -534,9 +543,14 @@ impl ObjectRef {
 
     /// Puts a reference to this object into transit; see [`life::pin`].
     pub(crate) fn pin(&self) -> Result<u32> {
+        self.pin_side(self.side)
+    }
+
+    /// [`ObjectRef::pin`] of an end on that side.
+    pub(crate) fn pin_side(&self, side: Side) -> Result<u32> {
         self.check_fork()?;
         let segment = &self.arena.segment;
         let entry = segment.entry(self.index).ok_or_else(|| self.corrupted("its entry"))?;
-        life::pin(segment, self.index, entry, self.generation, self.side)
+        life::pin(segment, self.index, entry, self.generation, side)
     }
 }

@@ -1,8 +1,9 @@
-//! What travels inside a message besides bytes: handles and blocks.
+//! What travels inside a message besides bytes: handles, exclusive ends, and blocks.
 //!
-//! A handle that is serialized inside a message becomes a *parcel*: a ticket that keeps its object alive (`life`), or a
-//! block that changes hands. The bytes of the message name it by a number; a table at the end of the message says what
-//! it is. Which message is being made or read is known to the thread, because serde passes nothing along.
+//! A handle that is serialized inside a message becomes a *parcel*: a ticket that keeps its object alive (`life`), with
+//! which an exclusive end may travel (`seat`), or a block that changes hands. The bytes of the message name it by a
+//! number; a table at the end of the message says what it is. Which message is being made or read is known to the
+//! thread, because serde passes nothing along.
 //!
 //! Sending: pin each handle while serializing · claim a place in the queue · write the place beside each parcel (its
 //! carrier) · write and COMMIT. Receiving: RECEIVE each parcel (it is ours now) · ACKNOWLEDGE · make handles of the
@@ -23,6 +24,7 @@ use crate::blocks::{Block, Hold, OpenPool};
 use crate::error::{Error, ErrorKind, Result};
 use crate::life;
 use crate::manager::{Object, expect, sealed};
+use crate::seat::{Seat, Tenure};
 use crate::shared::{self, Shared};
 use crate::words;
 
@@ -164,12 +166,13 @@ pub(crate) struct Outgoing {
     arena: Arc<Arena>,
     parcels: Vec<Parcel>,
     blocks: Vec<Arc<Hold>>,
+    ends: Vec<Arc<Seat>>,
 }
 
 impl Outgoing {
     /// Nothing yet.
     pub(crate) fn none(arena: &Arc<Arena>) -> Self {
-        Self { arena: Arc::clone(arena), parcels: Vec::new(), blocks: Vec::new() }
+        Self { arena: Arc::clone(arena), parcels: Vec::new(), blocks: Vec::new(), ends: Vec::new() }
     }
 
     pub(crate) fn parcels(&self) -> &[Parcel] {
@@ -179,6 +182,19 @@ impl Outgoing {
     /// Were they collected for a message in this arena?
     pub(crate) fn is_of(&self, arena: &Arc<Arena>) -> bool {
         Arc::ptr_eq(&self.arena, arena)
+    }
+
+    /// May it go through the pipe in `object`? Not with an end of that pipe: nobody could ever receive it, and its ticket
+    /// would keep the pipe for good.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub(crate) fn check_way(&self, object: &ObjectRef) -> Result<()> {
+        if self.ends.iter().all(|end| end.object().index() != object.index()) {
+            return Ok(());
+        }
+        let why = Error::new(ErrorKind::Invalid, "an end of a pipe cannot be sent through that pipe");
+        Err(object.name_error(why).with_advice("send it through another one"))
     }
 
     /// Writes beside each parcel which message carries it. Before the commit.
@@ -195,22 +211,52 @@ impl Outgoing {
     pub(crate) fn sent(mut self) {
         self.parcels.clear();
         self.blocks.drain(..).for_each(|block| block.sent());
+        self.ends.drain(..).for_each(|end| end.sent());
     }
 
     /// Adds a handle; its number in the message.
-    pub(crate) fn add(&mut self, object: &ObjectRef) -> std::result::Result<u16, String> {
+    pub(crate) fn add(&mut self, object: &ObjectRef) -> Result<u16> {
+        self.add_ticket(object, || object.pin())
+    }
+
+    fn add_ticket(&mut self, object: &ObjectRef, pin: impl FnOnce() -> Result<u32>) -> Result<u16> {
         if self.parcels.len() >= PARCELS_MAX {
-            return Err(format!("a message carries at most {PARCELS_MAX} handles"));
+            let why = format!("a message carries at most {PARCELS_MAX} handles");
+            return Err(Error::new(ErrorKind::Full, why));
         }
-        let ticket = object.pin().map_err(|error| error.to_string())?;
+        let ticket = pin()?;
         self.parcels.push(Parcel::Ticket { ticket, generation: object.generation() });
         Ok(self.parcels.len() as u16 - 1)
     }
 
+    /// Adds an exclusive end, which leaves its owner.
+    fn add_end<T: Object>(&mut self, end: &T) -> Result<u16> {
+        let Some(tenure) = end.tenure() else { return self.add(end.object()) };
+        tenure.usable()?;
+        let seen = end.departing()?;
+        let mut departed = Ok(());
+        let number = self.add_ticket(end.object(), || {
+            let ticket = tenure.pin()?;
+            departed = tenure.travel(ticket, seen);
+            Ok(ticket)
+        })?;
+        // Where it could not set out, the ticket goes with the message, which is not sent.
+        departed?;
+        self.keep_end(tenure);
+        Ok(number)
+    }
+
+    /// Decides about an end that set out, with the message.
+    pub(crate) fn keep_end(&mut self, tenure: &Tenure) {
+        self.ends.push(Arc::clone(tenure.seat()));
+    }
+
     /// Adds a block, behind a handle of its pool.
-    fn add_block(&mut self, block: &Block) -> std::result::Result<u16, String> {
+    fn add_block(&mut self, block: &Block) -> Result<u16> {
         let pool = self.add(block.hold().object())?;
-        let id = block.travel().ok_or("this block is in a message already, or belongs to a lease")?;
+        let refused =
+            || Error::new(ErrorKind::Encode, "this block is in a message already, or belongs to a lease");
+        let id = block.travel().ok_or_else(refused)?;
         self.parcels.push(Parcel::Block { pool, id });
         self.blocks.push(Arc::clone(block.hold()));
         Ok(self.parcels.len() as u16 - 1)
@@ -220,6 +266,8 @@ impl Outgoing {
 impl Drop for Outgoing {
     fn drop(&mut self) {
         self.blocks.drain(..).for_each(|block| block.stay());
+        // Before their tickets, which decide what becomes of them as long as they travel.
+        self.ends.drain(..).for_each(|end| end.stay());
         for parcel in self.parcels.drain(..) {
             if let Parcel::Ticket { ticket, generation } = parcel
                 && life::receive(self.arena.segment(), ticket, generation).is_some()
@@ -236,10 +284,20 @@ impl Drop for Outgoing {
 pub(crate) struct Incoming {
     arena: Arc<Arena>,
     parcels: Vec<Received>,
+    lease: Lease,
+}
+
+/// Is the message leased, so that it may come again?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lease {
+    No,
+    Yes,
+    /// Yes, and it has an exclusive end in it: whoever had made that his could not give it back.
+    Refused,
 }
 
 /// A parcel that is ours.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Received {
     Ticket(u32, Ticket),
     Block(Arc<Hold>),
@@ -251,7 +309,7 @@ impl Incoming {
     /// # Errors
     /// `Corrupted` for a parcel that does not exist; those before it are ours and are freed.
     pub(crate) fn receive(arena: &Arc<Arena>, table: &[u8]) -> Result<Self> {
-        let mut incoming = Self { arena: Arc::clone(arena), parcels: Vec::new() };
+        let mut incoming = Self { arena: Arc::clone(arena), parcels: Vec::new(), lease: Lease::No };
         for bytes in table.as_chunks::<PARCEL>().0 {
             let received = incoming.receive_one(*bytes)?;
             incoming.parcels.push(received);
@@ -301,6 +359,17 @@ impl Incoming {
         <Shared<[u8]> as sealed::Sealed>::open(expect::<Shared<[u8]>>(object, kind)?)
     }
 
+    /// The message may come again: exclusive ends in it are refused.
+    pub(crate) fn leased(mut self) -> Self {
+        self.lease = Lease::Yes;
+        self
+    }
+
+    /// Was an exclusive end in it refused? Then it is to be given back.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.lease == Lease::Refused
+    }
+
     /// The lease ends without an acknowledgement: the parcels stay in the message.
     pub(crate) fn leave(mut self) {
         for parcel in self.parcels.drain(..) {
@@ -332,6 +401,8 @@ thread_local! {
     static ARENA: Cell<usize> = const { Cell::new(0) };
     /// What it carries, as soon as it carries anything.
     static OUT: RefCell<Option<Outgoing>> = const { RefCell::new(None) };
+    /// Why a handle was refused last. Formats do not hand the text of an error on.
+    static REFUSED: RefCell<Option<(ErrorKind, String)>> = const { RefCell::new(None) };
     /// What is being read.
     static IN: RefCell<Option<Incoming>> = const { RefCell::new(None) };
 }
@@ -377,17 +448,31 @@ pub(crate) fn unpacking<R>(incoming: Incoming, decode: impl FnOnce() -> R) -> (R
 /// Runs `f` with what the message that is being made in this thread carries.
 fn outgoing<E: serde::ser::Error>(
     object: &ObjectRef,
-    f: impl FnOnce(&mut Outgoing) -> std::result::Result<u16, String>,
+    f: impl FnOnce(&mut Outgoing) -> Result<u16>,
 ) -> std::result::Result<u16, E> {
     let arena = object.arena();
+    let refused = |why: &str| Err(Error::new(ErrorKind::Encode, why));
     let number = match ARENA.get() {
-        0 => Err("a handle means something only inside a message of a ginnel queue".to_owned()),
+        0 => refused("a handle means something only inside a message of a ginnel queue"),
         active if active != Arc::as_ptr(arena) as usize => {
-            Err("a handle can only be sent through a queue of the same manager".to_owned())
+            refused("a handle can only be sent through a queue of the same manager")
         }
         _ => OUT.with_borrow_mut(|out| f(out.get_or_insert_with(|| Outgoing::none(arena)))),
     };
-    number.map_err(E::custom)
+    number.map_err(refuse)
+}
+
+/// What serde is told about a handle that cannot go. [`refusal`] gives it back with its kind.
+fn refuse<E: serde::ser::Error>(why: Error) -> E {
+    let text = why.to_string();
+    REFUSED.set(Some((why.kind(), text.clone())));
+    E::custom(text)
+}
+
+/// Why the encoding that just failed in this thread did, if that was because of a handle.
+#[cold]
+pub(crate) fn refusal() -> Option<(ErrorKind, String)> {
+    REFUSED.take()
 }
 
 /// Serializes a handle: as the number of its parcel.
@@ -398,16 +483,26 @@ pub(crate) fn serialize<S: Serializer>(
     outgoing(object, |out| out.add(object))?.serialize(serializer)
 }
 
+/// Serializes an exclusive end, which moves into the message, once the message is sent.
+pub(crate) fn serialize_end<T: Object, S: Serializer>(
+    end: &T,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let other = end.other().map_err(refuse)?;
+    let end = other.as_ref().unwrap_or(end);
+    outgoing(end.object(), |out| out.add_end(end))?.serialize(serializer)
+}
+
 /// Runs `f` with the parcel of that number of the message that is being read in this thread.
 fn incoming<R, E: serde::de::Error>(
     number: u16,
-    f: impl FnOnce(&Incoming, &Received) -> std::result::Result<R, String>,
+    f: impl FnOnce(&mut Incoming, &Received) -> std::result::Result<R, String>,
 ) -> std::result::Result<R, E> {
-    let found = IN.with_borrow(|slot| match slot {
+    let found = IN.with_borrow_mut(|slot| match slot {
         None => Err("a handle can only be received in a message of a ginnel queue".to_owned()),
         Some(incoming) => {
-            let parcel = incoming.parcels.get(usize::from(number)).ok_or("a handle that was not sent")?;
-            f(incoming, parcel)
+            let parcel = incoming.parcels.get(usize::from(number)).cloned();
+            f(incoming, &parcel.ok_or("a handle that was not sent")?)
         }
     });
     found.map_err(E::custom)
@@ -418,13 +513,18 @@ pub(crate) fn deserialize<'de, T: Object, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<T, D::Error> {
     let number = u16::deserialize(deserializer)?;
-    let (object, kind) = incoming(number, |incoming, parcel| match parcel {
+    let ((object, kind), ticket) = incoming(number, |incoming, parcel| match parcel {
+        _ if T::EXCLUSIVE && incoming.lease != Lease::No => {
+            incoming.lease = Lease::Refused;
+            Err("an exclusive end in a message that may come again".to_owned())
+        }
         Received::Block(_) => Err("a block where a handle was expected".to_owned()),
-        Received::Ticket(_, mine) => {
-            incoming.arena.hold_ticket(*mine).ok_or_else(|| "a handle of an object that is gone".to_owned())
+        Received::Ticket(ticket, mine) => {
+            let held = incoming.arena.hold_ticket(*mine);
+            held.map(|held| (held, *ticket)).ok_or_else(|| "a handle of an object that is gone".to_owned())
         }
     })?;
-    expect::<T>(object, kind).and_then(T::open).map_err(D::Error::custom)
+    expect::<T>(object, kind).and_then(|object| T::arrive(object, ticket)).map_err(D::Error::custom)
 }
 
 /// A block moves into the message, once the message is sent.

@@ -65,7 +65,7 @@ pub(crate) fn enclose(
 ) -> Result<([u8; PARCEL], u32)> {
     let count = parcels.parcels().len() as u32;
     let letter = Shared::of_bytes(arena, &[body, &table_of(parcels)].concat())?;
-    parcels.add(letter.letter()).map_err(|why| Error::new(ErrorKind::Full, why))?;
+    parcels.add(letter.letter())?;
     let Some(named) = parcels.parcels().last() else { unreachable!("a parcel was just added") };
     Ok((named.to_bytes(), count | LONG))
 }
@@ -100,6 +100,11 @@ impl<'a> Unpacked<'a> {
         }
     }
 
+    /// The message may come again; see [`Incoming::leased`].
+    pub(crate) fn leased(self) -> Self {
+        Self { incoming: self.incoming.leased(), ..self }
+    }
+
     /// Runs `read` on the body; its handles are those that were received. Gives those back, which are freed where
     /// nobody took them. After the acknowledgement, but for a lease.
     pub(crate) fn decode<R>(self, read: impl FnOnce(Result<&[u8]>) -> R) -> (R, Option<Incoming>) {
@@ -130,4 +135,26 @@ pub(crate) fn lose(segment: &Segment, bytes: &[u8], kind: u32, dead: Participant
         Ok(Message::Long { letter, parcels }) => carry::lose(segment, &[], Some((*letter, parcels)), dead),
         Err(_) => {}
     }
+}
+
+/// What a message of a pipe ends in, if it carries anything: the table of parcels, and how many they are.
+pub(crate) fn tail_of(parcels: &Outgoing) -> Vec<u8> {
+    let mut tail = table_of(parcels);
+    tail.extend((parcels.parcels().len() as u32).to_ne_bytes());
+    tail
+}
+
+/// The body and the table of parcels of a message that ends in both ([`tail_of`]).
+///
+/// # Errors
+/// `Corrupted` where the bytes are fewer than the parcels take.
+pub(crate) fn split_tail(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
+    let (bytes, count) = bytes.split_last_chunk().ok_or_else(impossible)?;
+    split(bytes, u32::from_ne_bytes(*count) as usize)
+}
+
+/// [`discard`] of a message that ends in a table ([`tail_of`]).
+pub(crate) fn discard_tailed(segment: &Segment, bytes: &[u8], acknowledge: impl FnOnce()) {
+    let table = split_tail(bytes).map_or(&[][..], |(_, table)| table);
+    carry::discard(segment, table, None, acknowledge);
 }

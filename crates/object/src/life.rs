@@ -21,10 +21,12 @@
 //!   object only under d's bit, which keeps it from being freed meanwhile, and clears the bit last.
 //! - I5 FREE is stored after pages, name and tag are gone.
 //! - I6 a ticket is received (re-attributed) before its message is acknowledged, and freed after. Its carrier says
-//!   which message; a ticket that is not HELD(me) has no carrier of mine, and a free one none at all.
+//!   which message; a ticket that is not SENT(me) has no carrier of mine, and a free one none at all.
 //! - I7 a side bit (senders, receivers) is set only under the holder bit of the same participant, and is cleared
 //!   before it. So whoever clears a side bit may still touch the object, to close a side that is now empty; and
 //!   if he dies first, his holder bit makes recovery look.
+//! - I8 a ticket is LOST, by a CAS from what its owner saw, before anything of it is given up, and nobody receives it
+//!   after that; it keeps the object until it is FREE. So an end that travels with it is taken or closed, never both.
 //!
 //! Edges
 //! - E1 publish (Release) -> state load (Acquire): tag, pages, content.
@@ -43,7 +45,8 @@
 //! | between bit cleared and scan | LIVE, perhaps without references | recover tries every LIVE entry |
 //! | taking apart, with messages that carry handles | FREEING(d), some of them received | recover receives the rest |
 //! | taking apart | FREEING(d) | recover: as for CREATING(d) |
-//! | with a ticket | HELD(d) | recover frees it unless its carrier is committed and not acknowledged |
+//! | with a ticket | SENT(d), TAKEN(d) | recover frees it unless its carrier is committed and not acknowledged |
+//! | giving a ticket up | LOST(d) | recover closes again what travelled with it, wakes, and frees it |
 //! | between a side bit cleared and the side closed | the holder bit | recover closes sides that are empty |
 //! | recoverer | any prefix, in the name of d | the next recoverer of d repeats |
 //!
@@ -59,6 +62,7 @@ use ginnel_layout::entry::{Carrier, Entry, EntryState, ONE_VERSION, Side, TICKET
 use ginnel_layout::participant::PARTICIPANTS_MAX;
 use ginnel_segment::Segment;
 
+use crate::carrier;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process_record;
 use crate::queue;
@@ -98,6 +102,7 @@ pub(crate) fn dismantle(segment: &Segment, index: u32, entry: &Entry, state: Ent
     if state.st == st::FREEING {
         match entry.tag.load(Relaxed) {
             tag::QUEUE | tag::CHANNEL => queue::discard_all(segment, entry),
+            tag::PIPE => carrier::discard_all(segment, entry),
             tag::PROCESS => process_record::discard_all(segment, entry),
             _ => {}
         }
@@ -146,7 +151,8 @@ pub(crate) fn side_is_empty(segment: &Segment, index: u32, entry: &Entry, side: 
         let before = entry.state.load(Acquire); // E1
         let in_transit = tickets(segment).any(|(_, word)| {
             let ticket = Ticket::from_bits(word.load(Acquire)); // E2
-            ticket.owner.is_some() && u32::from(ticket.entry) == index && ticket.side == side
+            let is_there = ticket.owner.is_some() && ticket.st != Ticket::LOST;
+            is_there && u32::from(ticket.entry) == index && ticket.side == side
         });
         let held = in_transit
             || entry.named.load(Acquire) != 0 // E2
@@ -239,7 +245,8 @@ thread_local! {
 /// # Errors
 /// `Full` when all tickets are in use.
 pub(crate) fn pin(segment: &Segment, index: u32, entry: &Entry, generation: u32, side: Side) -> Result<u32> {
-    let ticket = Ticket { generation, entry: index as u16, owner: Some(segment.me()), side }.bits();
+    let owner = Some(segment.me());
+    let ticket = Ticket { generation, entry: index as u16, owner, side, st: Ticket::SENT }.bits();
     let first = NEXT_TICKET.get();
     for i in (0..TICKETS).map(|step| (first + step) % TICKETS) {
         let Some(word) = segment.ticket(i) else { continue };
@@ -278,8 +285,18 @@ pub(crate) fn receive_as(
 ) -> Option<Ticket> {
     let word = segment.ticket(ticket as usize)?;
     let there = Ticket::from_bits(word.load(Acquire)); // E5
-    there.owner.filter(|_| there.generation == generation)?;
+    there.owner.filter(|_| there.generation == generation && there.st == Ticket::SENT)?;
     let mine = Ticket { owner: Some(whom), ..there };
+    word.compare_exchange(there.bits(), mine.bits(), AcqRel, Relaxed).ok()?; // E5
+    Some(mine)
+}
+
+/// [`receive`] of a ticket that no message carries: only one can, also of two threads of this process.
+pub(crate) fn redeem(segment: &Segment, ticket: u32, generation: u32) -> Option<Ticket> {
+    let word = segment.ticket(ticket as usize)?;
+    let there = Ticket::from_bits(word.load(Acquire)); // E5
+    there.owner.filter(|_| there.generation == generation && there.st == Ticket::SENT)?;
+    let mine = Ticket { owner: Some(segment.me()), st: Ticket::TAKEN, ..there };
     word.compare_exchange(there.bits(), mine.bits(), AcqRel, Relaxed).ok()?; // E5
     Some(mine)
 }
@@ -294,7 +311,7 @@ pub(crate) fn receive_exactly(
     let word = segment.ticket(ticket as usize)?;
     let there = Ticket::from_bits(word.load(Acquire)); // E5
     let same = there.generation == generation && u32::from(there.entry) == index;
-    there.owner.filter(|_| same)?;
+    there.owner.filter(|_| same && there.st == Ticket::SENT)?;
     let mine = Ticket { owner: Some(segment.me()), ..there };
     word.compare_exchange(there.bits(), mine.bits(), AcqRel, Relaxed).ok()?; // E5
     Some(mine)
@@ -320,7 +337,7 @@ pub(crate) fn withdraw(segment: &Segment, ticket: u32, (index, generation): (u32
         let same = there.generation == generation && u32::from(there.entry) == index;
         match there.owner {
             Some(owner) if same && owner != segment.me() => return Withdrawn::Received(owner),
-            Some(_) if same && there.side == Side::Neither => {}
+            Some(_) if same && there.side == Side::Neither && there.st == Ticket::SENT => {}
             _ => return Withdrawn::Gone,
         }
         // E2
@@ -334,27 +351,34 @@ pub(crate) fn withdraw(segment: &Segment, ticket: u32, (index, generation): (u32
     Withdrawn::Yes
 }
 
-/// Gives a ticket of ours back: closes a side that it leaves empty, and frees the object if that was the last
-/// reference.
+/// Gives a ticket of ours back: ends what travels with it, closes a side that it leaves empty, and frees the object if
+/// that was the last reference.
 pub(crate) fn unpin(segment: &Segment, ticket: u32) {
     let Some(word) = segment.ticket(ticket as usize) else { return };
     let there = Ticket::from_bits(word.load(Relaxed));
-    give_up_ticket(segment, ticket, word, there, segment.me());
+    if there.owner == Some(segment.me()) {
+        give_up_ticket(segment, ticket, there, None);
+    }
 }
 
-/// Frees a ticket that is ours, or a dead one's whose lock we hold, in the name of `whom`. First it leaves its side
-/// but still keeps the object, so that an empty side can be closed (I7).
-fn give_up_ticket(segment: &Segment, ticket: u32, word: &AtomicU64, there: Ticket, whom: ParticipantId) {
+/// Frees a ticket that is ours, or a dead one's whose lock we hold, in his name. First nobody can receive it any more,
+/// but it still keeps the object, so that what travels with it and an empty side can be closed (I7, I8).
+fn give_up_ticket(segment: &Segment, ticket: u32, there: Ticket, dead: Option<ParticipantId>) {
+    let Some(word) = segment.ticket(ticket as usize) else { return };
+    let lost = Ticket { st: Ticket::LOST, ..there };
+    // A receiver may have been faster: then it is his. E5
+    if word.compare_exchange(there.bits(), lost.bits(), AcqRel, Relaxed).is_err() {
+        return;
+    }
     let index = u32::from(there.entry);
     let entry = segment.entry(index);
     if let (Some(entry), Side::Sender | Side::Receiver) = (entry, there.side) {
-        word.store(Ticket { side: Side::Neither, ..there }.bits(), Release); // E2
-        sides::close_if_empty(segment, index, entry, there.side);
+        sides::lost(segment, (index, entry), there.side, ticket, dead);
     }
     forget_carrier(segment, ticket);
     word.store(Ticket::FREE, Release); // E2
     if let Some(entry) = entry {
-        try_free(segment, index, entry, whom);
+        try_free(segment, index, entry, dead.unwrap_or(segment.me()));
     }
 }
 
@@ -372,38 +396,18 @@ fn forget_carrier(segment: &Segment, ticket: u32) {
 }
 
 /// Frees the tickets of the dead `d` that no message in flight carries. The queues were swept before: then
-/// "held by `d` and not in flight" is stable, because a receiver makes a ticket his before he acknowledges (I6).
+/// "held by `d` and not in flight" is stable, because a receiver makes a ticket his before he acknowledges (I6). One that
+/// travels outside of messages may be redeemed at this moment: one CAS decides.
 pub(crate) fn recover_tickets(segment: &Segment, d: ParticipantId, in_flight: impl Fn(Carrier) -> bool) {
     for (i, word) in tickets(segment) {
-        let there = word.load(Acquire); // E5
-        if Ticket::from_bits(there).owner != Some(d) {
+        let there = Ticket::from_bits(word.load(Acquire)); // E5
+        if there.owner != Some(d) {
             continue;
         }
         let carrier = segment.carrier(i as usize).map_or(Carrier::NONE, |word| word.load(Acquire)); // E2
-        if Carrier::from_bits(carrier).is_some_and(&in_flight) {
-            continue;
-        }
-        let ticket = Ticket::from_bits(there);
-        let of = segment.entry(u32::from(ticket.entry));
-        if carrier == Carrier::NONE && of.is_some_and(|entry| !sides::may_have(entry)) {
-            // It travels outside of messages, so whoever has its number may redeem it at this moment: one CAS decides.
-            let freed = word.compare_exchange(there, Ticket::FREE, AcqRel, Relaxed).is_ok(); // E2
-            if let (true, Some(entry)) = (freed, of) {
-                try_free(segment, u32::from(ticket.entry), entry, d);
-            }
-            continue;
-        }
-        // A receiver may have been faster: then it is his, and so is the carrier. Else it stays as it is, for only a
-        // receiver of a message in flight could take it.
-        // E5
-        if word.load(Acquire) == there {
-            if let Some(entry) = segment.entry(u32::from(ticket.entry)) {
-                // Also if the dead one had left its side already, and died before it could close it.
-                word.store(Ticket { side: Side::Neither, ..ticket }.bits(), Release); // E2
-                sides::close_if_empty(segment, u32::from(ticket.entry), entry, Side::Sender);
-                sides::close_if_empty(segment, u32::from(ticket.entry), entry, Side::Receiver);
-            }
-            give_up_ticket(segment, i, word, Ticket { side: Side::Neither, ..ticket }, d);
+        let is_in_flight = there.st != Ticket::LOST && Carrier::from_bits(carrier).is_some_and(&in_flight);
+        if !is_in_flight {
+            give_up_ticket(segment, i, there, Some(d));
         }
     }
 }

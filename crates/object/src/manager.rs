@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind, Owner, Result};
 use crate::info::{self, SyncInfo};
 use crate::life;
 use crate::queue::Stats;
+use crate::seat::Tenure;
 use crate::sweep::{Objects, tag, tag_name};
 use crate::words;
 
@@ -53,10 +54,13 @@ impl<T: sealed::Sealed> Object for T {}
 
 /// The making and opening of objects, out of sight of users.
 pub(crate) mod sealed {
-    use super::{Arc, Arena, Kind, ObjectRef, Result};
+    use super::{Arc, Arena, Kind, ObjectRef, Result, Tenure};
 
     pub trait Sealed: Sized {
         type Options: Default;
+
+        /// Is it an end that one process has at a time?
+        const EXCLUSIVE: bool = false;
 
         fn kind() -> Kind;
 
@@ -67,7 +71,35 @@ pub(crate) mod sealed {
 
         fn make(arena: &Arc<Arena>, name: Option<&str>, options: Self::Options) -> Result<ObjectRef>;
         fn open(object: ObjectRef) -> Result<Self>;
+
+        /// [`Sealed::open`] of what came with this ticket of ours, which is freed after it.
+        fn arrive(object: ObjectRef, ticket: u32) -> Result<Self> {
+            let _ = ticket;
+            Self::open(object)
+        }
+
         fn object(&self) -> &ObjectRef;
+
+        /// What an exclusive end keeps; `None` for handles that others may have at the same time.
+        fn tenure(&self) -> Option<&Tenure> {
+            None
+        }
+
+        /// Another one, which goes into transit instead of this one. `None`: this one goes.
+        ///
+        /// # Errors
+        /// When there can be no other now.
+        fn other(&self) -> Result<Option<Self>> {
+            Ok(None)
+        }
+
+        /// Before an exclusive end is put into transit: may the message at its head have been delivered before?
+        ///
+        /// # Errors
+        /// When it cannot go now.
+        fn departing(&self) -> Result<bool> {
+            Ok(false)
+        }
     }
 }
 
@@ -492,6 +524,7 @@ impl From<ginnel_segment::Error> for Error {
             | E::NoMemory { .. } => ErrorKind::Full,
             E::GateBusy { .. } => ErrorKind::Timeout,
             E::Unsupported { .. } => ErrorKind::Unsupported,
+            E::TooManyFiles { .. } => ErrorKind::TooManyFiles,
             _ => ErrorKind::Os,
         };
         let code = match &error {

@@ -3,7 +3,8 @@
 //! What one sender sends arrives in its order; between senders there is no order. The receiver goes round the lanes
 //! and takes at most [`BATCH`] messages from one while another has some: a sender that floods the channel cannot
 //! starve the others. [`Sender`]s are cloned, each clone takes a lane; a lane whose sender is gone goes to the next
-//! one. The [`Receiver`] is exclusive: one process holds it at a time, `&mut self`, `Send` but not `Sync`.
+//! one. The [`Receiver`] is exclusive: one process holds it at a time, `&mut self`, `Send` but not `Sync`. Both can be sent
+//! to another process, inside a message or as an argument: a receiver moves there, of a sender another one goes.
 //!
 //! | a sender died | the receiver died |
 //! |---|---|
@@ -98,8 +99,18 @@ impl Channel {
         Ok(self.object.arena().segment().map_mirrored(first, page(shape.lane.size)?)?)
     }
 
+    /// Takes the lane whose sender came with a ticket of ours.
+    fn arrive_lane(&self, ticket: u32) -> Result<(u32, Producer, Mirror)> {
+        self.object.check_fork()?;
+        let me = self.object.arena().segment().me();
+        let Some(lane) = self.mpsc.lane_of(ticket) else { return Err(self.explain(LaneError::Taken(None))) };
+        let mirror = self.map(lane)?;
+        let producer = self.arrived_producer(lane, &mirror, me, ticket).map_err(|why| self.explain(why))?;
+        Ok((lane, producer, mirror))
+    }
+
     /// Takes a free lane for a sender. Dead holders are recovered first, if all are held.
-    fn take_lane(&self) -> Result<(Producer, Mirror)> {
+    fn take_lane(&self) -> Result<(u32, Producer, Mirror)> {
         self.object.check_fork()?;
         let segment = self.object.arena().segment();
         let me = segment.me();
@@ -108,14 +119,15 @@ impl Channel {
                 let others: Vec<_> = self.mpsc.holders().filter(|owner| *owner != me).collect();
                 // Not `any`: each of them is asked.
                 let dead = others.into_iter().filter(|owner| segment.is_dead(*owner)).count();
-                if dead == 0 {
+                // And senders may be on their way in messages whose readers died.
+                if dead == 0 && segment.recover_dead() == 0 {
                     return Err(self.no_lane());
                 }
                 continue;
             };
             let mirror = self.map(lane)?;
             match self.producer_over(lane, &mirror, me) {
-                Ok(producer) => return Ok((producer, mirror)),
+                Ok(producer) => return Ok((lane, producer, mirror)),
                 // Another sender was faster; there may be a lane left.
                 Err(LaneError::Taken(_)) => {}
                 Err(why) => return Err(self.explain(why)),
@@ -132,15 +144,18 @@ impl Channel {
             .with_advice("drop one of them, or make the channel for more senders")
     }
 
-    /// Takes the receiver's end; a dead holder is recovered first.
-    fn take_receiver(&self) -> Result<(queue::Receiver, Vec<Mirror>)> {
+    /// Takes the receiver's end: the one that came with a ticket of ours, or one that nobody living holds. A dead holder
+    /// is recovered first, and whoever had it on its way.
+    fn take_receiver(&self, ticket: Option<u32>) -> Result<(queue::Receiver, Vec<Mirror>)> {
         self.object.check_fork()?;
         let mirrors = (0..self.mpsc.shape().lanes).map(|lane| self.map(lane)).collect::<Result<Vec<_>>>()?;
         let segment = self.object.arena().segment();
         let me = segment.me();
-        let taken = match self.receiver_over(&mirrors, me) {
-            Err(LaneError::Taken(Some(owner))) if owner != me && segment.is_dead(owner) => {
-                self.receiver_over(&mirrors, me)
+        let taken = match self.receiver_over(&mirrors, me, ticket) {
+            Err(LaneError::Taken(Some(owner))) if ticket.is_none() => {
+                let _ = owner != me && segment.is_dead(owner);
+                segment.look_around();
+                self.receiver_over(&mirrors, me, ticket)
             }
             taken => taken,
         };
@@ -219,14 +234,30 @@ mod lend {
             unsafe { self.mpsc.take_producer(lane, ring(mirror), me) }
         }
 
+        pub(super) fn arrived_producer(
+            &self,
+            lane: u32,
+            mirror: &Mirror,
+            me: ParticipantId,
+            ticket: u32,
+        ) -> Result<Producer, LaneError> {
+            // SAFETY: I1, I2, I3.
+            unsafe { self.mpsc.arrive_producer(lane, ring(mirror), me, ticket) }
+        }
+
         pub(super) fn receiver_over(
             &self,
             mirrors: &[Mirror],
             me: ParticipantId,
+            ticket: Option<u32>,
         ) -> Result<queue::Receiver, LaneError> {
             let rings: Vec<Mirrored> = mirrors.iter().map(ring).collect();
-            // SAFETY: I1, I2, I3.
-            unsafe { self.mpsc.take_receiver(&rings, me) }
+            match ticket {
+                // SAFETY: I1, I2, I3.
+                Some(ticket) => unsafe { self.mpsc.arrive_receiver(&rings, me, ticket) },
+                // SAFETY: I1, I2, I3.
+                None => unsafe { self.mpsc.take_receiver(&rings, me) },
+            }
         }
     }
 }

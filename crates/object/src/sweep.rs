@@ -57,6 +57,8 @@ pub(crate) mod tag {
     pub(crate) const WAITS: u32 = 18;
     /// What a starter and its child share.
     pub(crate) const PROCESS: u32 = 19;
+    /// `simplex`: a lane of encoded messages, which may carry parcels.
+    pub(crate) const PIPE: u32 = 20;
 }
 
 /// A tag in words, for messages.
@@ -81,6 +83,7 @@ pub(crate) fn tag_name(tag: u32) -> &'static str {
         tag::ONCE => "once",
         tag::WAITS => "table of waits",
         tag::PROCESS => "process",
+        tag::PIPE => "pipe",
         _ => UNKNOWN,
     }
 }
@@ -144,7 +147,9 @@ fn repair_carried(segment: &Segment, entry: &Entry, dead: ParticipantId) {
 /// All other objects.
 fn repair(segment: &Segment, index: u32, entry: &Entry, dead: ParticipantId) {
     match entry.tag.load(Relaxed) {
-        tag::LANE => {
+        // Here and not before the tickets: the place that the dead one named as carrier and did not commit is the next
+        // producer's, who can come only when the role is DEAD.
+        tag::LANE | tag::PIPE => {
             if let Some(control) = words::lane_of(segment, entry) {
                 Lane::recover(control, dead);
             }

@@ -23,6 +23,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::life;
 use crate::manager::{Manager, Object, expect};
+use crate::seat::Tenure;
 
 /// A handle as bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,15 +53,37 @@ impl Token {
     }
 }
 
-/// Puts a handle into transit.
+/// Puts a handle into transit. An exclusive end leaves with it: what is left of it answers `Invalid`, and if the token is
+/// discarded, or its issuer dies before it is redeemed, the end is closed.
 ///
 /// # Errors
-/// `Full` when too many are under way, `Forked`.
+/// `Full` when too many are under way, `Forked`; `Invalid` for an end that was sent already.
 pub fn issue<T: Object>(handle: &T) -> Result<Token> {
+    let other = handle.other()?;
+    let handle = other.as_ref().unwrap_or(handle);
     let object = handle.object();
-    let ticket = object.pin()?;
+    let ticket = match handle.tenure() {
+        None => object.pin()?,
+        Some(tenure) => depart(handle, tenure)?,
+    };
     let generation = object.generation();
     Ok(Token { segment: object.arena().segment().uuid()[0], ticket, generation })
+}
+
+fn depart<T: Object>(end: &T, tenure: &Tenure) -> Result<u32> {
+    tenure.usable()?;
+    let seen = end.departing()?;
+    let ticket = tenure.pin()?;
+    match tenure.travel(ticket, seen) {
+        Ok(()) => {
+            tenure.seat().sent();
+            Ok(ticket)
+        }
+        Err(why) => {
+            life::unpin(end.object().arena().segment(), ticket);
+            Err(why)
+        }
+    }
 }
 
 /// Makes a handle of a token, which is used up.
@@ -70,8 +93,9 @@ pub fn issue<T: Object>(handle: &T) -> Result<Token> {
 /// manager or an object of another type; `Taken` for an exclusive end that a living process holds; `Forked`.
 pub fn redeem<T: Object>(manager: &Manager, token: Token) -> Result<T> {
     check_segment(manager, token)?;
-    match manager.arena.redeem(token.ticket, token.generation)? {
-        Some((object, kind)) => T::open(expect::<T>(object, kind)?),
+    let arrive = |(object, kind)| T::arrive(expect::<T>(object, kind)?, token.ticket);
+    match manager.arena.redeem(token.ticket, token.generation, arrive)? {
+        Some(handle) => Ok(handle),
         None => {
             Err(Error::new(ErrorKind::NotFound, "this handle was redeemed or discarded, or its issuer died")
                 .with_advice("send it again"))
@@ -87,7 +111,7 @@ pub fn discard(manager: &Manager, token: Token) -> Result<bool> {
     check_segment(manager, token)?;
     let segment = manager.arena.segment();
     segment.check_fork()?;
-    let received = life::receive(segment, token.ticket, token.generation).is_some();
+    let received = life::redeem(segment, token.ticket, token.generation).is_some();
     if received {
         life::unpin(segment, token.ticket);
     }

@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 
 use ginnel_layout::atomic::AtomicU64;
 use ginnel_layout::entry::Entry;
-use ginnel_layout::lane::LaneControl;
+use ginnel_layout::lane::{LaneControl, RING_AT};
 use ginnel_layout::line::{LINE, PAGE};
 use ginnel_layout::mpsc::{LANES_AT, MpscControl};
 use ginnel_queue::blocks::{Pool, Shape as PoolShape};
@@ -189,6 +189,15 @@ pub(crate) fn lane_of<'a>(segment: &'a Segment, entry: &Entry) -> Option<&'a Lan
     let base = first_page_of(segment, entry)?;
     // SAFETY: I2, I3.
     Some(unsafe { base.cast::<LaneControl>().as_ref() })
+}
+
+/// The control page and the ring of the pipe in an entry, for recovery (I2). `None`: the entry lies.
+pub(crate) fn pipe_of<'a>(segment: &'a Segment, entry: &Entry) -> Option<(&'a LaneControl, &'a [AtomicU64])> {
+    use ginnel_layout::atomic::Ordering::Relaxed;
+    let control = lane_of(segment, entry)?;
+    let bytes = entry.pages.load(Relaxed) as usize * PAGE;
+    let words = bytes.checked_sub(RING_AT as usize)? / size_of::<AtomicU64>();
+    Some((control, tail_of(segment, entry, RING_AT as usize, words)?))
 }
 
 /// The controls of the mpsc in an entry, for recovery (I2). `None`: the entry lies.

@@ -5,7 +5,8 @@
 //!          ^ head: acknowledged up to here                               ^ tail: the next header, zero
 //! ```
 //! A record is a header word (`layout::record`) and its payload. For values whose alignment is above eight
-//! the header takes that much room, so that the payload is aligned. Many small values may share one header.
+//! the header takes that much room, so that the payload is aligned. Many small values may share one header, and
+//! a long message of bytes may be several records: the header says which part (`record::kind`).
 //! The consumer polls the header at its head; nothing else tells it that a message is there, so a message
 //! costs one transfer of its own cache line and no index line.
 //!
@@ -19,8 +20,8 @@
 //! - I2 `tail - head <= size - 8`: there is always room for the zero of I1.
 //! - I3 an end's own place is private; the words in memory are outputs. A peer's word is read once, checked
 //!   against the ring, used, and if it is impossible the end is poisoned for good (`Corrupted`).
-//! - I4 a role word names its holder from the instruction that takes it to the one that gives it up; only a
-//!   proven death or the holder itself changes it.
+//! - I4 a role word names its holder from the instruction that takes it to the one that gives it up, or names the ticket
+//!   that the end travels with; only the holder, the ticket's owner, or who recovers him changes it (`role`).
 //!
 //! Edges
 //! - E1 commit (step 3, Release) -> header load (Acquire): payload, later records of the batch, the zero.
@@ -44,6 +45,7 @@
 //! | consumer after it, before its wake | a producer may sleep | `recover`, else the slice |
 //! | consumer with a loan of many values | head unchanged | the same; all values of that record are flagged |
 //! | either end, any time | role HELD(d) | `recover` makes it DEAD: the peer is told, a successor may take it |
+//! | while an end is on its way | role MOVING(t) | see `role` |
 //! | recoverer | role HELD or DEAD, wakes perhaps missing | the next recoverer repeats all of it |
 //!
 //! Progress: `try_*` is wait-free but for the copy, and takes bounded time whatever the peer writes; taking
@@ -52,13 +54,15 @@
 
 mod consumer;
 mod producer;
+pub mod role;
+mod undelivered;
 
 use core::fmt;
 use core::ptr::NonNull;
 
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::AtomicU32;
-use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release};
 use ginnel_layout::lane::{Cursor, LaneControl, LaneGeometry, RING_MAX, Role, wait_mode};
 use ginnel_layout::line::PAGE;
 use ginnel_layout::record::{GRANULE, PAYLOAD_MAX, RecordHeader};
@@ -70,7 +74,7 @@ pub(crate) use consumer::End as Reader;
 #[cfg(not(loom))]
 pub use consumer::Loan;
 pub use consumer::ready::ConsumerPort;
-pub(crate) use consumer::ready::{arm, disarm};
+pub(crate) use consumer::ready::{arm, disarm, probe};
 pub use producer::{Claim, Producer, ProducerPort};
 
 use crate::Mirrored;
@@ -335,9 +339,22 @@ impl Lane {
     /// # Errors
     /// `Taken` while a participant holds it (ask liveness, then try again); `Corrupted`.
     pub fn take_producer(self, me: ParticipantId) -> Result<Producer, LaneError> {
+        let before = role::take(&self.control().not_full.role, me)?;
+        self.producer_after(me, before)
+    }
+
+    /// Takes the producer's end that came with a ticket of ours.
+    ///
+    /// # Errors
+    /// `Taken` when another end came with it, or none; `Corrupted`.
+    pub fn arrive_producer(self, me: ParticipantId, ticket: u32) -> Result<Producer, LaneError> {
+        let before = role::arrive(&self.control().not_full.role, me, ticket)?;
+        self.producer_after(me, before)
+    }
+
+    fn producer_after(self, me: ParticipantId, before: u32) -> Result<Producer, LaneError> {
         let role = &self.control().not_full.role;
-        let before = take(role, me)?;
-        let tail = self.find_tail().inspect_err(|_| put_back(role, me, before))?;
+        let tail = self.find_tail().inspect_err(|_| role::put_back(role, me, before))?;
         Ok(Producer::new(self, me, tail))
     }
 
@@ -347,10 +364,23 @@ impl Lane {
     /// # Errors
     /// `Taken` while a participant holds it; `Corrupted`.
     pub fn take_consumer(self, me: ParticipantId) -> Result<Consumer, LaneError> {
+        let before = role::take(&self.not_empty().role, me)?;
+        self.consumer_after(me, before)
+    }
+
+    /// Takes the consumer's end that came with a ticket of ours.
+    ///
+    /// # Errors
+    /// As [`Lane::arrive_producer`].
+    pub fn arrive_consumer(self, me: ParticipantId, ticket: u32) -> Result<Consumer, LaneError> {
+        let before = role::arrive(&self.not_empty().role, me, ticket)?;
+        self.consumer_after(me, before)
+    }
+
+    fn consumer_after(self, me: ParticipantId, before: u32) -> Result<Consumer, LaneError> {
         let role = &self.not_empty().role;
-        let before = take(role, me)?;
-        let head = self.checked_head().inspect_err(|_| put_back(role, me, before))?;
-        Ok(Consumer::new(self, me, head, before.st == Role::DEAD))
+        let head = self.checked_head().inspect_err(|_| role::put_back(role, me, before))?;
+        Ok(Consumer::new(self, me, head, role::after_death(before)))
     }
 
     /// Is the consumer's end without a holder that could come back to it: given up, or left by a death?
@@ -368,8 +398,8 @@ impl Lane {
     /// Repairs what the dead participant `dead` left. The caller holds its byte lock. Idempotent: the next
     /// recoverer may repeat any prefix of it.
     pub fn recover(control: &LaneControl, dead: ParticipantId) {
-        recover_role(&control.not_empty.role, dead);
-        recover_role(&control.not_full.role, dead);
+        role::recover_role(&control.not_empty.role, dead);
+        role::recover_role(&control.not_full.role, dead);
         // Always, and last: the dead one may have been killed between its commit and its wake.
         park::wake_all(&control.not_empty);
         park::wake_all(&control.not_full);
@@ -439,6 +469,10 @@ struct Place {
 
 /// What a byte adds to the word of a [`Place`] (whole granules only), and what a lap adds.
 const BYTE_SHIFT: u32 = 13;
+
+/// What the word of a place has below the place itself: values taken.
+const PLACE_SHIFT: u32 = 16;
+
 const LAP: u64 = 1 << 48;
 
 impl Place {
@@ -497,37 +531,6 @@ struct Walk {
     end: Cursor,
     messages: u64,
     overran: bool,
-}
-
-/// HELD(dead) becomes DEAD(dead). The caller holds the byte lock of `dead`.
-pub(crate) fn recover_role(role: &AtomicU32, dead: ParticipantId) {
-    let there = Role::from_bits(role.load(Acquire)); // E4
-    if there.owner == Some(dead) && matches!(there.st, Role::HELD | Role::MOVING) {
-        role.store(Role { st: Role::DEAD, ..there }.bits(), Release); // E3
-    }
-}
-
-/// CAS a role word to HELD(me). Gives what it was before.
-pub(crate) fn take(role: &AtomicU32, me: ParticipantId) -> Result<Role, LaneError> {
-    loop {
-        let word = role.load(Acquire); // E4
-        let before = Role::from_bits(word);
-        match before.st {
-            Role::VACANT | Role::CLOSED | Role::DEAD => {
-                // E4
-                if role.compare_exchange(word, Role::held(me), AcqRel, Relaxed).is_ok() {
-                    return Ok(before);
-                }
-            }
-            Role::HELD | Role::MOVING => return Err(LaneError::Taken(before.owner)),
-            _ => return Err(LaneError::Corrupted),
-        }
-    }
-}
-
-/// Undoes [`take`], where the lane turned out to be corrupted.
-pub(crate) fn put_back(role: &AtomicU32, me: ParticipantId, before: Role) {
-    let _ = role.compare_exchange(Role::held(me), before.bits(), Release, Relaxed); // E4
 }
 
 #[cfg(all(test, not(loom)))]

@@ -54,6 +54,7 @@
 //! | consumer before an acknowledgement | head unchanged | its successor gets the message again, flagged |
 //! | consumer after it, before its wake | a producer may sleep | `recover`, else the slice |
 //! | consumer, any time | role HELD(d) | `recover`: producers are told; a successor goes on at the heads |
+//! | while an end is on its way | role MOVING(t) | see `lane::role` |
 //! | recoverer | a prefix of it | the next recoverer repeats all of it |
 //!
 //! Progress: sending as in a lane. Receiving looks at each used lane at most once a turn. Taking is lock-free.
@@ -65,17 +66,18 @@ mod receiver;
 use core::fmt;
 use core::ptr::NonNull;
 
-use ginnel_layout::ParticipantId;
+use ginnel_layout::atomic::AtomicU32;
 use ginnel_layout::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use ginnel_layout::lane::{Cursor, LaneControl, Role};
 use ginnel_layout::line::PAGE;
 use ginnel_layout::mpsc::{Census, LANES_MAX, MpscControl, rings_at};
+use ginnel_layout::{Liveness, ParticipantId};
 use ginnel_sync::park;
 
 pub use receiver::{Receiver, ReceiverPort};
 
 use crate::Mirrored;
-use crate::lane::{self, Lane, LaneError, Producer};
+use crate::lane::{self, Lane, LaneError, Producer, role};
 
 /// Most messages that the consumer takes from one lane while another has some (I3).
 pub const BATCH: u32 = 32;
@@ -228,7 +230,7 @@ impl Mpsc {
         second
     }
 
-    /// Who holds the lanes, lane by lane, the dead that nobody recovered yet among them.
+    /// Who holds the lanes, lane by lane, or has sent them away; the dead that nobody recovered yet are among them.
     pub fn holders(&self) -> impl Iterator<Item = ParticipantId> {
         self.lanes().iter().filter_map(|lane| {
             let role = Role::from_bits(lane.not_full.role.load(Acquire)); // E3
@@ -266,6 +268,51 @@ impl Mpsc {
         }
     }
 
+    /// The lane whose producer's end travels with that ticket.
+    #[must_use]
+    pub fn lane_of(&self, ticket: u32) -> Option<u32> {
+        let travels = |lane: &LaneControl| Role::ticket_of(lane.not_full.role.load(Acquire)) == Some(ticket); // E4
+        self.lanes().iter().position(travels).map(|index| index as u32)
+    }
+
+    /// Takes the producer's end of lane `index` that came with a ticket of ours. It was counted when it was taken first.
+    ///
+    /// # Errors
+    /// `Taken` when another end came with it, or none; `Corrupted`.
+    ///
+    /// # Safety
+    /// As [`Mpsc::take_producer`].
+    #[allow(unsafe_code, reason = "passes the promise on")]
+    pub unsafe fn arrive_producer(
+        self,
+        index: u32,
+        ring: Mirrored,
+        me: ParticipantId,
+        ticket: u32,
+    ) -> Result<Producer, LaneError> {
+        // SAFETY: the contract of this function is that one's.
+        let lane = unsafe { self.lane(index, ring) }.ok_or(LaneError::Corrupted)?;
+        lane.arrive_producer(me, ticket)
+    }
+
+    /// Asks about those who hold the lanes, for one who waits for them.
+    pub(crate) fn probe(&self, liveness: &dyn Liveness) {
+        let (mut before, mut moving) = (None, false);
+        for lane in self.lanes() {
+            let role = Role::from_bits(lane.not_full.role.load(Acquire)); // E3
+            moving |= role.st == Role::MOVING;
+            let owner = role.owner.filter(|owner| role.st == Role::HELD && before != Some(*owner));
+            if let Some(owner) = owner {
+                before = Some(owner);
+                // True or false, the next look at the words tells what came of it.
+                let _ = liveness.is_dead(owner);
+            }
+        }
+        if moving {
+            liveness.look_around();
+        }
+    }
+
     /// Takes the consumer's end for `me`, if nobody living holds it. The successor of a dead consumer gets the
     /// messages at which that one may have stood once more, flagged.
     ///
@@ -277,6 +324,37 @@ impl Mpsc {
     /// number and stays mapped as long as the end is used.
     #[allow(unsafe_code, reason = "passes the promise on")]
     pub unsafe fn take_receiver(self, rings: &[Mirrored], me: ParticipantId) -> Result<Receiver, LaneError> {
+        // SAFETY: the contract of this function is that one's.
+        unsafe { self.receiver_after(rings, me, |role| role::take(role, me)) }
+    }
+
+    /// Takes the consumer's end that came with a ticket of ours.
+    ///
+    /// # Errors
+    /// `Taken` when another end came with it, or none; `Corrupted`.
+    ///
+    /// # Safety
+    /// As [`Mpsc::take_receiver`].
+    #[allow(unsafe_code, reason = "passes the promise on")]
+    pub unsafe fn arrive_receiver(
+        self,
+        rings: &[Mirrored],
+        me: ParticipantId,
+        ticket: u32,
+    ) -> Result<Receiver, LaneError> {
+        // SAFETY: the contract of this function is that one's.
+        unsafe { self.receiver_after(rings, me, |role| role::arrive(role, me, ticket)) }
+    }
+
+    /// # Safety
+    /// As [`Mpsc::take_receiver`].
+    #[allow(unsafe_code, reason = "passes the promise on")]
+    unsafe fn receiver_after(
+        self,
+        rings: &[Mirrored],
+        me: ParticipantId,
+        take: impl FnOnce(&AtomicU32) -> Result<u32, LaneError>,
+    ) -> Result<Receiver, LaneError> {
         let lanes = (0..).zip(rings).map(|(index, ring)| {
             // SAFETY: the contract of this function is that one's.
             unsafe { self.lane(index, *ring) }
@@ -284,17 +362,17 @@ impl Mpsc {
         let lanes: Option<Vec<Lane>> = lanes.collect();
         let lanes = lanes.filter(|lanes| lanes.len() == self.lanes().len()).ok_or(LaneError::Corrupted)?;
         let role = &self.control().not_empty.role;
-        let before = lane::take(role, me)?;
-        Receiver::new(self, lanes, me, before.st == Role::DEAD)
-            .inspect_err(|_| lane::put_back(role, me, before))
+        let before = take(role)?;
+        Receiver::new(self, lanes, me, role::after_death(before))
+            .inspect_err(|_| role::put_back(role, me, before))
     }
 
     /// Repairs what the dead participant `dead` left. The caller holds its byte lock. Idempotent: the next
     /// recoverer may repeat any prefix of it.
     pub fn recover(control: &MpscControl, lanes: &[LaneControl], dead: ParticipantId) {
-        lane::recover_role(&control.not_empty.role, dead);
+        role::recover_role(&control.not_empty.role, dead);
         for lane in lanes {
-            lane::recover_role(&lane.not_full.role, dead);
+            role::recover_role(&lane.not_full.role, dead);
         }
         // Always, and last: the dead one may have been killed between its commit and its wake.
         park::wake_all(&control.not_empty);

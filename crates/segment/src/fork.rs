@@ -64,6 +64,13 @@ impl ForkMark {
         }
     }
 
+    /// A mark that fails everywhere: for a handle that is not to be used for a while. No number is made of all ones, for
+    /// they count from one.
+    #[must_use]
+    pub fn of_nobody(self) -> Self {
+        Self { value: u64::MAX, ..self }
+    }
+
     /// Fails in a forked child. One load and one comparison; no system call.
     ///
     /// # Errors

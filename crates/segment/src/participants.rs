@@ -59,6 +59,10 @@ impl Liveness for Segment {
     fn is_dead(&self, id: ParticipantId) -> bool {
         self.probe(id) != Probe::Alive
     }
+
+    fn look_around(&self) {
+        let _ = self.recover_dead();
+    }
 }
 
 impl Segment {

@@ -8,6 +8,8 @@
 
 use ginnel_testkit::model::{Depth, Expect, cases};
 
+#[path = "models/moving.rs"]
+mod moving;
 #[path = "models/process.rs"]
 mod process;
 #[path = "models/sync.rs"]
@@ -466,6 +468,11 @@ fn record() {
 #[test]
 fn spare() {
     check("spare", process::SPARE);
+}
+
+#[test]
+fn moving() {
+    check("moving", moving::MOVING);
 }
 
 #[test]

@@ -6,10 +6,12 @@
 
 mod cargo;
 mod ends;
+mod moving;
 
 use std::cell::Cell;
 
 use ginnel::Manager;
+use ginnel::error::TryRecvError;
 use ginnel::queue::{self, OnConsumerDeath, Queue};
 use ginnel_testkit::scratch::View;
 use ginnel_testkit::step::{Marks, Tracee};
@@ -20,8 +22,9 @@ use OnConsumerDeath::{Drop, Redeliver};
 use super::queue::stop_where;
 use super::{Progress, all};
 use crate::world::{World, during};
-pub(super) use cargo::{BLOCKS, Cargo, pool};
+pub(super) use cargo::{BLOCKS, Cargo, Ends, pool};
 pub(super) use ends::{drop_queue, drop_side};
+pub(super) use moving::{drop_with_end, recv_end, redeem_end, send_end};
 
 /// A number, and what carries it.
 type Letter<C> = (u64, C);
@@ -49,6 +52,20 @@ fn letter<C: Cargo>(manager: &Manager, number: u64) -> Letter<C> {
 
 fn open<C: Cargo>(manager: &Manager) -> Queue<Letter<C>> {
     manager.get(LETTERS).expect("it can be opened").expect("it is there")
+}
+
+/// The next letter, by a lease where it may be.
+fn next<C: Cargo>(letters: &Queue<Letter<C>>) -> Result<Option<Letter<C>>, String> {
+    if !C::LEASED {
+        return match letters.try_recv() {
+            Ok(letter) => Ok(Some(letter)),
+            Err(TryRecvError::Failed(error)) => Err(format!("receive a letter: {error}")),
+            Err(_) => Ok(None),
+        };
+    }
+    let Ok(lease) = letters.try_lease() else { return Ok(None) };
+    read(&lease)?;
+    lease.ack().map(Some).map_err(during("acknowledge"))
 }
 
 /// What a letter carries is whole, and is that letter's.
@@ -91,9 +108,8 @@ impl<C: Cargo> LetterWorld<C> {
         }
         let done = self.world.results.get(DONE);
         let mut came = Vec::new();
-        while let Ok(lease) = self.letters.try_lease() {
-            read(&lease)?;
-            came.push(read(&lease.ack().map_err(during("acknowledge"))?)?);
+        while let Some(letter) = next(&self.letters)? {
+            came.push(read(&letter)?);
             if came.len() > 8 {
                 return Err(format!("duplicated: {came:?}"));
             }
@@ -269,6 +285,19 @@ fn recovering<C: Cargo>(
 /// where it is not only a sample.
 const REACH: usize = 30_000;
 const REACH_OF_SAMPLE: usize = 3_000;
+
+/// [`recover`] of what cannot be leased.
+pub(super) fn recover_ends(plan: &Plan, progress: Progress<'_>) -> Result<Report, Fault> {
+    let cases = [
+        recovering::<Ends>(Act::Send, 4, Redeliver),
+        recovering::<Ends>(Act::Send, 9, Redeliver),
+        recovering::<Ends>(Act::Recv, 3, Redeliver),
+        recovering::<Ends>(Act::Recv, 8, Redeliver),
+        recovering::<Ends>(Act::Recv, 2, Drop),
+    ];
+    let reach = if plan.is_sample() { REACH_OF_SAMPLE } else { REACH };
+    all(&Plan { reach, ..*plan }, progress, cases)
+}
 
 pub(super) fn recover<C: Cargo>(plan: &Plan, progress: Progress<'_>) -> Result<Report, Fault> {
     let cases = [

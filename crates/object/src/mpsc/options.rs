@@ -6,12 +6,15 @@ use ginnel_layout::line::PAGE;
 use ginnel_layout::mpsc::LANES_MAX;
 use ginnel_queue::lane;
 use ginnel_queue::mpsc::{Mpsc, Shape};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Channel, Receiver, Sender};
 use crate::arena::{Arena, Kind, ObjectRef};
+use crate::carry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::{Manager, sealed};
 use crate::message::Message;
+use crate::seat::Tenure;
 use crate::spsc::Wait;
 use crate::sweep::tag;
 use crate::words;
@@ -178,6 +181,8 @@ pub(super) fn value_size(fixed: Option<usize>) -> u64 {
 impl<T: Message> sealed::Sealed for Sender<T> {
     type Options = Options;
 
+    const EXCLUSIVE: bool = true;
+
     fn kind() -> Kind {
         Kind::of_messages::<T>(tag::MPSC)
     }
@@ -190,14 +195,28 @@ impl<T: Message> sealed::Sealed for Sender<T> {
         Self::new(Channel::new(object, T::FIXED)?)
     }
 
+    fn arrive(object: ObjectRef, ticket: u32) -> Result<Self> {
+        Self::arrive(Channel::new(object, T::FIXED)?, ticket)
+    }
+
     fn object(&self) -> &ObjectRef {
         self.object_ref()
+    }
+
+    fn tenure(&self) -> Option<&Tenure> {
+        self.tenure_of()
+    }
+
+    fn other(&self) -> Result<Option<Self>> {
+        self.try_clone().map(Some)
     }
 }
 
 impl<T: Message> sealed::Sealed for Receiver<T> {
     type Options = Options;
 
+    const EXCLUSIVE: bool = true;
+
     fn kind() -> Kind {
         Kind::of_messages::<T>(tag::MPSC)
     }
@@ -207,10 +226,49 @@ impl<T: Message> sealed::Sealed for Receiver<T> {
     }
 
     fn open(object: ObjectRef) -> Result<Self> {
-        Self::new(Channel::new(object, T::FIXED)?)
+        Self::new(Channel::new(object, T::FIXED)?, None)
+    }
+
+    fn arrive(object: ObjectRef, ticket: u32) -> Result<Self> {
+        Self::new(Channel::new(object, T::FIXED)?, Some(ticket))
     }
 
     fn object(&self) -> &ObjectRef {
         self.object_ref()
+    }
+
+    fn tenure(&self) -> Option<&Tenure> {
+        Some(&self.tenure)
+    }
+
+    fn departing(&self) -> Result<bool> {
+        Ok(self.end.seen_before())
+    }
+}
+
+/// Another sender goes with the message, once the message is sent; anywhere but in a message of the same manager it is an
+/// error, and so it is while living senders hold all lanes.
+impl<T: Message> Serialize for Sender<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        carry::serialize_end(self, serializer)
+    }
+}
+
+impl<'de, T: Message> Deserialize<'de> for Sender<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        carry::deserialize(deserializer)
+    }
+}
+
+/// The end moves into the message, once the message is sent; anywhere but in a message of the same manager it is an error.
+impl<T: Message> Serialize for Receiver<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        carry::serialize_end(self, serializer)
+    }
+}
+
+impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        carry::deserialize(deserializer)
     }
 }

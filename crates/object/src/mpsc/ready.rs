@@ -7,7 +7,7 @@ use crate::ready::{LINE, Source, sealed};
 impl<T> sealed::Ready for Receiver<T> {
     fn source(&self) -> Result<Source<'_>> {
         let object = &self.channel.object;
-        object.check_fork_fast()?;
+        self.tenure.usable()?;
         Ok(Source::heard(self.end.port(object.arena().segment()), self.end.bells(), object, LINE))
     }
 }

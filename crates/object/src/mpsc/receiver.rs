@@ -16,6 +16,7 @@ use super::{Channel, Stopped};
 use crate::arena::ObjectRef;
 use crate::error::{RecvError, RecvTimeoutError, Result, TryRecvError};
 use crate::message::Message;
+use crate::seat::{Post, Tenure};
 
 /// The receiving end of a channel.
 ///
@@ -29,6 +30,7 @@ pub struct Receiver<T> {
     /// Keep the rings mapped.
     _mirrors: Vec<Mirror>,
     pub(super) channel: Channel,
+    pub(super) tenure: Tenure,
     redelivered: bool,
     payload: PhantomData<fn(T) -> T>,
 }
@@ -42,7 +44,7 @@ impl<T> fmt::Debug for Receiver<T> {
 impl<T> Drop for Receiver<T> {
     #[allow(unsafe_code, reason = "ManuallyDrop::drop, once, here")]
     fn drop(&mut self) {
-        if !self.channel.object.is_forked() {
+        if self.tenure.leave() {
             // SAFETY: I1: called once, as the value goes away; nobody touches the end again.
             unsafe { ManuallyDrop::drop(&mut self.end) }
         }
@@ -50,10 +52,10 @@ impl<T> Drop for Receiver<T> {
 }
 
 impl<T> Receiver<T> {
-    pub(super) fn new(channel: Channel) -> Result<Self> {
-        let (end, mirrors) = channel.take_receiver()?;
-        let end = ManuallyDrop::new(end);
-        Ok(Self { end, _mirrors: mirrors, channel, redelivered: false, payload: PhantomData })
+    pub(super) fn new(channel: Channel, ticket: Option<u32>) -> Result<Self> {
+        let (end, mirrors) = channel.take_receiver(ticket)?;
+        let (end, tenure) = (ManuallyDrop::new(end), Tenure::of(&channel.object, Post::Receiver));
+        Ok(Self { end, _mirrors: mirrors, channel, tenure, redelivered: false, payload: PhantomData })
     }
 
     pub(super) fn object_ref(&self) -> &ObjectRef {
@@ -97,7 +99,7 @@ impl<T> Receiver<T> {
     /// Length of the next message; waits until `deadline` for it, if there is one.
     #[inline(always)]
     fn message(&mut self, deadline: Option<Deadline>) -> Result<usize, Stopped> {
-        self.channel.object.check_fork_fast()?;
+        self.tenure.usable()?;
         match (self.end.peek(), deadline) {
             (Err(LaneError::WouldBlock), Some(deadline)) => self.wait_for_message(deadline),
             (result, _) => Ok(result? as usize),

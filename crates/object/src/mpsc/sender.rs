@@ -15,6 +15,7 @@ use super::{Channel, Stopped};
 use crate::arena::ObjectRef;
 use crate::error::{Result, SendError, SendTimeoutError, TrySendError};
 use crate::message::Message;
+use crate::seat::{Post, Tenure};
 
 /// A sending end of a channel: one of several, each with a lane of its own. `Clone` and `Send`.
 ///
@@ -32,16 +33,17 @@ pub struct Sender<T> {
 struct Seat {
     /// Dropped by hand: before the mapping it works on, and in a forked child not at all.
     end: ManuallyDrop<Producer>,
+    tenure: Tenure,
     /// Keeps the ring mapped.
     _mirror: Mirror,
-    /// Whose fork mark tells the child of a fork.
-    object: ObjectRef,
+    /// Keeps the channel.
+    _object: ObjectRef,
 }
 
 impl Drop for Seat {
     #[allow(unsafe_code, reason = "ManuallyDrop::drop, once, here")]
     fn drop(&mut self) {
-        if !self.object.is_forked() {
+        if self.tenure.leave() {
             // SAFETY: I1: called once, as the value goes away; nobody touches the end again.
             unsafe { ManuallyDrop::drop(&mut self.end) }
         }
@@ -62,8 +64,12 @@ impl<T> Clone for Sender<T> {
 }
 
 fn take_seat(channel: &Channel) -> Result<Seat> {
-    let (producer, mirror) = channel.take_lane()?;
-    Ok(Seat { end: ManuallyDrop::new(producer), _mirror: mirror, object: channel.object.clone() })
+    Ok(seat_over(channel, channel.take_lane()?))
+}
+
+fn seat_over(channel: &Channel, (lane, producer, mirror): (u32, Producer, Mirror)) -> Seat {
+    let tenure = Tenure::of(&channel.object, Post::Lane(lane));
+    Seat { end: ManuallyDrop::new(producer), tenure, _mirror: mirror, _object: channel.object.clone() }
 }
 
 impl<T> Sender<T> {
@@ -71,8 +77,18 @@ impl<T> Sender<T> {
         Ok(Self { seat: Some(take_seat(&channel)?), channel, payload: PhantomData })
     }
 
+    /// The sender that came with a ticket of ours.
+    pub(super) fn arrive(channel: Channel, ticket: u32) -> Result<Self> {
+        let seat = seat_over(&channel, channel.arrive_lane(ticket)?);
+        Ok(Self { seat: Some(seat), channel, payload: PhantomData })
+    }
+
     pub(super) fn object_ref(&self) -> &ObjectRef {
         &self.channel.object
+    }
+
+    pub(super) fn tenure_of(&self) -> Option<&Tenure> {
+        self.seat.as_ref().map(|seat| &seat.tenure)
     }
 
     /// Another sender, with a lane of its own.
@@ -115,7 +131,7 @@ impl<T> Sender<T> {
     fn end(&mut self) -> Result<&mut Producer> {
         match &mut self.seat {
             Some(seat) => {
-                seat.object.check_fork_fast()?;
+                seat.tenure.usable()?;
                 Ok(&mut seat.end)
             }
             none => Ok(&mut none.insert(take_seat(&self.channel)?).end),

@@ -311,6 +311,11 @@ impl Core {
         }
         match self.open_lease(&held) {
             Ok((value, incoming)) => Ok((value, held, incoming)),
+            Err(error) if error.kind() == ErrorKind::Invalid => {
+                // Not for good: it can be received otherwise.
+                self.ring.nack(&held);
+                Err(self.object.name_error(error).into())
+            }
             Err(error) => {
                 // Nobody can decode it: it is used up, as with `recv`.
                 self.ring.ack(&held);
@@ -325,8 +330,16 @@ impl Core {
         if held.kind == 0 {
             return Ok((T::from_bytes(&bytes)?, None));
         }
-        let (value, incoming) = Unpacked::receive(self.arena(), &bytes, held.kind)?.decode(value_of);
-        Ok((value?, incoming))
+        let unpacked = Unpacked::receive(self.arena(), &bytes, held.kind)?.leased();
+        let (value, incoming) = unpacked.decode(value_of);
+        match incoming {
+            Some(incoming) if incoming.is_refused() => {
+                incoming.leave();
+                Err(Error::new(ErrorKind::Invalid, "a message with an exclusive end in it cannot be leased")
+                    .with_advice("receive it with recv"))
+            }
+            incoming => Ok((value?, incoming)),
+        }
     }
 
     /// Sends from the front of `values` until it is empty.

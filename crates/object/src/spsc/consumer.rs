@@ -16,6 +16,7 @@ use super::Attached;
 use crate::arena::ObjectRef;
 use crate::error::{RecvError, RecvTimeoutError, Result, TryRecvError};
 use crate::message::Plain;
+use crate::seat::Tenure;
 
 /// The receiving end of a lane of `T`, or of byte messages (`Consumer<[u8]>`).
 ///
@@ -40,7 +41,7 @@ impl<T: ?Sized> fmt::Debug for Consumer<T> {
 impl<T: ?Sized> Drop for Consumer<T> {
     #[allow(unsafe_code, reason = "ManuallyDrop::drop, once, here")]
     fn drop(&mut self) {
-        if !self.attached.object.is_forked() {
+        if self.attached.leave() {
             // SAFETY: I1: called once, as the value goes away; nobody touches the end again.
             unsafe { ManuallyDrop::drop(&mut self.end) }
         }
@@ -50,6 +51,10 @@ impl<T: ?Sized> Drop for Consumer<T> {
 impl<T: ?Sized> Consumer<T> {
     pub(super) fn new(end: lane::Consumer, attached: Attached) -> Self {
         Self { end: ManuallyDrop::new(end), attached, redelivered: false, payload: PhantomData }
+    }
+
+    pub(super) fn tenure_of(&self) -> &Tenure {
+        self.attached.tenure()
     }
 
     pub(super) fn object_ref(&self) -> &ObjectRef {
@@ -79,8 +84,8 @@ impl<T: ?Sized> Consumer<T> {
     /// A message now, or `WouldBlock`.
     #[inline(always)]
     fn message_now(&mut self) -> Result<(), LaneError> {
-        // In a forked child every operation fails; `Attached::explain` says so, whatever error is given here.
-        if self.attached.object.is_forked() {
+        // In a forked child and after it was sent every operation fails; `explain` says so, whatever error is given here.
+        if !self.attached.check() {
             return Err(LaneError::Corrupted);
         }
         self.end.peek().map(|_| ())

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use ginnel_layout::line::PAGE;
-use ginnel_queue::lane::{Lane, LaneError, Shape};
+use ginnel_queue::lane::{Lane, Shape};
 use ginnel_sync::Mode;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Attached, Consumer, Producer, pages_of};
+use super::{Attached, Consumer, Producer, Values, pages_of};
 use crate::arena::{Arena, Kind, ObjectRef, format_of};
+use crate::carry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::{Manager, sealed};
 use crate::message::Plain;
+use crate::seat::Tenure;
 use crate::sweep::tag;
 use crate::words;
 
@@ -163,7 +166,7 @@ impl Options {
     /// As [`channel`].
     pub fn channel<T: Payload + ?Sized>(&self) -> Result<Ends<T>> {
         let object = make_lane::<T>(&Manager::current()?.arena, None, self)?;
-        Ok((take_producer(object.clone())?, take_consumer(object)?))
+        Ok((take_producer(object.clone(), None)?, take_consumer(object, None)?))
     }
 
     /// The sending end of the lane of that name, made with these options if there is none.
@@ -226,37 +229,25 @@ fn make_lane<T: Payload + ?Sized>(
     arena.make(kind_of::<T>(), pages, name, |base| Lane::init(words::new_lane_control(base), &shape))
 }
 
-/// Takes an end; a dead holder is recovered first.
-fn take<E>(attached: &Attached, lane: &Lane, take: impl Fn(Lane) -> Result<E, LaneError>) -> Result<E> {
-    use ginnel_layout::Liveness;
-    match take(*lane) {
-        Err(LaneError::Taken(Some(owner))) => {
-            let segment = attached.object.arena().segment();
-            let again = owner != segment.me() && segment.is_dead(owner);
-            if again { take(*lane) } else { Err(LaneError::Taken(Some(owner))) }
-        }
-        result => result,
-    }
-    .map_err(|why| attached.explain(why))
+fn values_of<T: Payload + ?Sized>() -> Values {
+    Values { size: T::SIZE, align: T::ALIGN }
 }
 
-fn take_producer<T: Payload + ?Sized>(object: ObjectRef) -> Result<Producer<T>> {
-    let (attached, lane) = Attached::new(object, T::SIZE, T::ALIGN)?;
-    let me = attached.object.arena().segment().me();
-    let end = take(&attached, &lane, |lane| lane.take_producer(me))?;
+fn take_producer<T: Payload + ?Sized>(object: ObjectRef, ticket: Option<u32>) -> Result<Producer<T>> {
+    let (attached, end) = Attached::producer(object, ticket, values_of::<T>())?;
     Ok(Producer::new(end, attached))
 }
 
-fn take_consumer<T: Payload + ?Sized>(object: ObjectRef) -> Result<Consumer<T>> {
-    let (attached, lane) = Attached::new(object, T::SIZE, T::ALIGN)?;
-    let me = attached.object.arena().segment().me();
-    let end = take(&attached, &lane, |lane| lane.take_consumer(me))?;
+fn take_consumer<T: Payload + ?Sized>(object: ObjectRef, ticket: Option<u32>) -> Result<Consumer<T>> {
+    let (attached, end) = Attached::consumer(object, ticket, values_of::<T>())?;
     Ok(Consumer::new(end, attached))
 }
 
 impl<T: Payload + ?Sized> sealed::Sealed for Producer<T> {
     type Options = Options;
 
+    const EXCLUSIVE: bool = true;
+
     fn kind() -> Kind {
         kind_of::<T>()
     }
@@ -266,17 +257,27 @@ impl<T: Payload + ?Sized> sealed::Sealed for Producer<T> {
     }
 
     fn open(object: ObjectRef) -> Result<Self> {
-        take_producer(object)
+        take_producer(object, None)
+    }
+
+    fn arrive(object: ObjectRef, ticket: u32) -> Result<Self> {
+        take_producer(object, Some(ticket))
     }
 
     fn object(&self) -> &ObjectRef {
         self.object_ref()
+    }
+
+    fn tenure(&self) -> Option<&Tenure> {
+        Some(self.tenure_of())
     }
 }
 
 impl<T: Payload + ?Sized> sealed::Sealed for Consumer<T> {
     type Options = Options;
 
+    const EXCLUSIVE: bool = true;
+
     fn kind() -> Kind {
         kind_of::<T>()
     }
@@ -286,11 +287,49 @@ impl<T: Payload + ?Sized> sealed::Sealed for Consumer<T> {
     }
 
     fn open(object: ObjectRef) -> Result<Self> {
-        take_consumer(object)
+        take_consumer(object, None)
+    }
+
+    fn arrive(object: ObjectRef, ticket: u32) -> Result<Self> {
+        take_consumer(object, Some(ticket))
     }
 
     fn object(&self) -> &ObjectRef {
         self.object_ref()
+    }
+
+    fn tenure(&self) -> Option<&Tenure> {
+        Some(self.tenure_of())
+    }
+
+    fn departing(&self) -> Result<bool> {
+        Ok(self.end.seen_before())
+    }
+}
+
+/// An end moves into the message, once the message is sent; anywhere but in a message of the same manager it is an error.
+impl<T: Payload + ?Sized> Serialize for Producer<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        carry::serialize_end(self, serializer)
+    }
+}
+
+impl<'de, T: Payload + ?Sized> Deserialize<'de> for Producer<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        carry::deserialize(deserializer)
+    }
+}
+
+/// As for a [`Producer`].
+impl<T: Payload + ?Sized> Serialize for Consumer<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        carry::serialize_end(self, serializer)
+    }
+}
+
+impl<'de, T: Payload + ?Sized> Deserialize<'de> for Consumer<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        carry::deserialize(deserializer)
     }
 }
 

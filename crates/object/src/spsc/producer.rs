@@ -16,6 +16,7 @@ use super::Attached;
 use crate::arena::ObjectRef;
 use crate::error::{SendError, SendTimeoutError, TrySendError};
 use crate::message::Plain;
+use crate::seat::Tenure;
 
 /// The sending end of a lane of `T`, or of byte messages (`Producer<[u8]>`).
 ///
@@ -38,7 +39,7 @@ impl<T: ?Sized> fmt::Debug for Producer<T> {
 impl<T: ?Sized> Drop for Producer<T> {
     #[allow(unsafe_code, reason = "ManuallyDrop::drop, once, here")]
     fn drop(&mut self) {
-        if !self.attached.object.is_forked() {
+        if self.attached.leave() {
             // SAFETY: I1: called once, as the value goes away; nobody touches the end again.
             unsafe { ManuallyDrop::drop(&mut self.end) }
         }
@@ -48,6 +49,10 @@ impl<T: ?Sized> Drop for Producer<T> {
 impl<T: ?Sized> Producer<T> {
     pub(super) fn new(end: lane::Producer, attached: Attached) -> Self {
         Self { end: ManuallyDrop::new(end), attached, payload: PhantomData }
+    }
+
+    pub(super) fn tenure_of(&self) -> &Tenure {
+        self.attached.tenure()
     }
 
     pub(super) fn object_ref(&self) -> &ObjectRef {
@@ -83,10 +88,10 @@ impl<T: ?Sized> Producer<T> {
         self.end.has_room(len as u64)
     }
 
-    /// In a forked child every operation fails; `Attached::explain` says so, whatever error is given here.
+    /// In a forked child and after it was sent every operation fails; `explain` says so, whatever error is given here.
     #[inline(always)]
     fn check(&self) -> Result<(), LaneError> {
-        if self.attached.object.is_forked() { Err(LaneError::Corrupted) } else { Ok(()) }
+        if self.attached.check() { Ok(()) } else { Err(LaneError::Corrupted) }
     }
 
     #[cold]

@@ -7,7 +7,7 @@ use crate::ready::{LINE, ROOM_LINE, Source, sealed};
 impl<T: ?Sized> sealed::Ready for Consumer<T> {
     fn source(&self) -> Result<Source<'_>> {
         let object = &self.attached.object;
-        object.check_fork_fast()?;
+        self.attached.tenure().usable()?;
         Ok(Source::heard(self.end.port(object.arena().segment()), self.end.bells(), object, LINE))
     }
 }
@@ -15,7 +15,7 @@ impl<T: ?Sized> sealed::Ready for Consumer<T> {
 impl<T: ?Sized> sealed::Room for Producer<T> {
     fn room(&self) -> Result<Source<'_>> {
         let object = &self.attached.object;
-        object.check_fork_fast()?;
+        self.attached.tenure().usable()?;
         Ok(Source::heard(self.end.port(object.arena().segment()), self.end.bells(), object, ROOM_LINE))
     }
 }

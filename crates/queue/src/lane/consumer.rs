@@ -10,7 +10,7 @@ use core::fmt;
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release};
 use ginnel_layout::atomic::spin_loop;
 use ginnel_layout::lane::{Cursor, Role};
-use ginnel_layout::record::{GRANULE, RecordHeader};
+use ginnel_layout::record::{GRANULE, RecordHeader, kind};
 use ginnel_layout::{Liveness, ParticipantId};
 use ginnel_sync::Deadline;
 use ginnel_sync::park::{self, Mode, Stop, Waiter};
@@ -41,6 +41,10 @@ pub(crate) struct End {
     value_header: u64,
     /// Bytes of such a record.
     value_record: u64,
+    /// What the record at the head is of its message: one of `layout::record::kind`.
+    kind: u8,
+    /// Are records looked at that are not whole messages?
+    takes_parts: bool,
     /// The record at the head may have been seen by a consumer that died.
     pub(crate) seen_before: bool,
     pub(crate) poisoned: bool,
@@ -92,6 +96,51 @@ impl Consumer {
         Ok(self.end.take(into))
     }
 
+    /// From now on records of every kind are given, parts of long messages among them. Before the first look; without
+    /// it they are `Corrupted`.
+    pub fn take_parts(&mut self) {
+        self.end.takes_parts = true;
+    }
+
+    /// Length and kind (one of `layout::record::kind`) of the next record, if one is there. It stays where it is.
+    ///
+    /// # Errors
+    /// As [`Consumer::peek`].
+    #[inline]
+    pub fn peek_kind(&mut self) -> Result<(u64, u8), LaneError> {
+        self.peek().map(|len| (len, self.end.kind))
+    }
+
+    /// Copies bytes of the message that [`Consumer::peek`] found, `offset` bytes behind its beginning. It is not
+    /// acknowledged.
+    ///
+    /// # Panics
+    /// Unless a message was found and has so many bytes there.
+    #[inline]
+    pub fn read_at(&self, offset: u64, into: &mut [u8]) {
+        let end = &self.end;
+        let fits = offset.checked_add(into.len() as u64).is_some_and(|last| last <= end.len);
+        assert!(end.left > 0 && fits, "read beyond the message");
+        end.lane.ring.read(end.message + offset, into);
+    }
+
+    /// May the message that [`Consumer::peek`] found have been delivered before, to a consumer that died?
+    #[must_use]
+    #[inline]
+    pub fn seen_before(&self) -> bool {
+        self.end.seen_before
+    }
+
+    /// Acknowledges the message that [`Consumer::peek`] found.
+    ///
+    /// # Panics
+    /// Unless one was found.
+    #[inline]
+    pub fn release_one(&mut self) {
+        assert!(self.end.left > 0, "released without a message");
+        self.end.release(1);
+    }
+
     /// The next values, at most `limit` (at least one), that lie one after the other under one header, where
     /// they lie. Dropping the loan acknowledges them together.
     ///
@@ -133,13 +182,7 @@ impl Consumer {
                 other => Some(other.map(|_| ())),
             }
         };
-        let at_slice_end = || {
-            let role = Role::from_bits(lane.control().not_full.role.load(Acquire)); // E3
-            if let (Role::HELD | Role::MOVING, Some(owner)) = (role.st, role.owner) {
-                // True or false, the next look at the words tells what came of it.
-                let _ = liveness.is_dead(owner);
-            }
-        };
+        let at_slice_end = || ready::probe(&lane.control().not_full, liveness);
         match waiter.wait(lane.not_empty(), deadline, ready, at_slice_end) {
             Ok(result) => result,
             Err(Stop::TimedOut) => Err(LaneError::TimedOut),
@@ -242,6 +285,8 @@ impl End {
             len: value_size,
             value_header,
             value_record: lane.record_size(value_size),
+            kind: kind::WHOLE,
+            takes_parts: false,
             seen_before,
             poisoned: false,
         }
@@ -306,7 +351,9 @@ impl End {
         let taken = self.head.index();
         let (header, len, fits) = match RecordHeader::from_bits(word) {
             Some(header @ RecordHeader { many: false, .. }) => {
-                (header, u64::from(header.len), shape.value_size == 0 && header.count == 1 && taken == 0)
+                let known = header.kind == kind::WHOLE || self.takes_parts;
+                let fits = shape.value_size == 0 && header.count == 1 && taken == 0 && known;
+                (header, u64::from(header.len), fits)
             }
             Some(header @ RecordHeader { many: true, .. }) => {
                 let all = u64::from(header.count) * shape.value_size;
@@ -321,6 +368,7 @@ impl End {
             return false;
         }
         (self.left, self.record, self.len) = (header.count - taken, record, len);
+        self.kind = header.kind;
         self.message = self.head.offset() + self.lane.unit + u64::from(taken) * len;
         true
     }

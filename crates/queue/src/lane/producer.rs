@@ -15,7 +15,7 @@ use ginnel_layout::{Liveness, ParticipantId};
 use ginnel_sync::Deadline;
 use ginnel_sync::park::{self, Mode, Stop, Waiter};
 
-use super::{Lane, LaneError, Place, Shape};
+use super::{Lane, LaneError, PLACE_SHIFT, Place, Shape};
 
 pub use ready::ProducerPort;
 
@@ -129,6 +129,33 @@ impl Producer {
         Ok(sent)
     }
 
+    /// Sends one record of this kind (one of `layout::record::kind`) whose payload is `parts`, one after the other.
+    /// Never waits. For lanes of bytes only.
+    ///
+    /// # Errors
+    /// As [`Producer::try_send`].
+    #[inline]
+    pub fn try_send_parts(&mut self, kind: u8, parts: &[&[u8]]) -> Result<(), LaneError> {
+        debug_assert!(self.end.lane.shape.value_size == 0, "a lane of values has no parts");
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        let record = self.end.lane.record_size(len);
+        self.end.make_room_of(record, len)?;
+        let mut at = 0;
+        for part in parts {
+            self.end.write(at, part);
+            at += part.len() as u64;
+        }
+        self.end.publish(RecordHeader::of_kind(len as u32, kind).bits(), record);
+        Ok(())
+    }
+
+    /// Where the next record will begin: what a carrier says. It is the same until something is sent.
+    #[must_use]
+    #[inline]
+    pub fn place(&self) -> u64 {
+        self.end.tail.bits() >> PLACE_SHIFT
+    }
+
     /// Is there room for a message of `len` bytes? Never waits. After `Ok` there is, until something is sent.
     ///
     /// # Errors
@@ -171,13 +198,7 @@ impl Producer {
             Err(LaneError::WouldBlock) => None,
             result => Some(result),
         };
-        let at_slice_end = || {
-            let role = Role::from_bits(lane.not_empty().role.load(Acquire)); // E3
-            if let (Role::HELD | Role::MOVING, Some(owner)) = (role.st, role.owner) {
-                // True or false, the next look at the words tells what came of it.
-                let _ = liveness.is_dead(owner);
-            }
-        };
+        let at_slice_end = || super::probe(lane.not_empty(), liveness);
         match waiter.wait(&lane.control().not_full, deadline, ready, at_slice_end) {
             Ok(result) => result,
             Err(Stop::TimedOut) => Err(LaneError::TimedOut),

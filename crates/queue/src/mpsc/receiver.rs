@@ -138,13 +138,7 @@ impl Receiver {
                 result => Some(result),
             }
         };
-        let at_slice_end = || {
-            let mut before = None;
-            for owner in mpsc.holders() {
-                // True or false, the next look at the words tells what came of it.
-                let _ = before.replace(owner) != Some(owner) && liveness.is_dead(owner);
-            }
-        };
+        let at_slice_end = || mpsc.probe(liveness);
         match waiter.wait(&mpsc.control().not_empty, deadline, ready, at_slice_end) {
             Ok(result) => result,
             Err(Stop::TimedOut) => Err(LaneError::TimedOut),
@@ -164,6 +158,12 @@ impl Receiver {
         self.len() == 0
     }
 
+    /// May one of the messages at the heads have been delivered before, to a consumer that died?
+    #[must_use]
+    pub fn seen_before(&self) -> bool {
+        self.round.readers.iter().any(|reader| reader.seen_before)
+    }
+
     /// How many lanes are held by producers now.
     #[must_use]
     pub fn producers(&self) -> u32 {
@@ -180,8 +180,7 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         let mpsc = self.round.mpsc;
         // The next consumer must flag the messages as well that a dead one may have seen.
-        let unread = self.round.readers.iter().any(|reader| reader.seen_before);
-        let st = if unread { Role::DEAD } else { Role::CLOSED };
+        let st = if self.seen_before() { Role::DEAD } else { Role::CLOSED };
         let Some((first, others)) = mpsc.lanes().split_first() else { return };
         Lane::give_up(&mpsc.control().not_empty.role, self.me, st, &first.not_full);
         for lane in others {

@@ -46,6 +46,7 @@ mod detect;
 mod gate;
 mod lane;
 mod lifetime;
+mod moving;
 mod mpsc;
 mod mutex;
 mod permits;
@@ -246,6 +247,7 @@ pub fn cases(depth: Depth) -> Vec<Case> {
         detect::cases(depth),
         rwlock::cases(depth),
         process::cases(depth),
+        moving::cases(depth),
     ];
     models.into_iter().flatten().collect()
 }

@@ -2,9 +2,10 @@
 
 use ginnel::Manager;
 use ginnel::blocks::{self, Block, Blocks};
+use ginnel::spsc::{self, Consumer, Producer};
 use ginnel::sync::{Init, Mutex};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::world::during;
 
@@ -18,6 +19,9 @@ pub(in crate::step) trait Cargo: Serialize + DeserializeOwned + Send + 'static {
 
     /// The number that it holds.
     fn read(&self) -> Result<u64, String>;
+
+    /// May it come with a message that is leased?
+    const LEASED: bool = true;
 
     /// None is left.
     fn is_all_back(manager: &Manager) -> Result<(), String>;
@@ -35,6 +39,44 @@ impl Cargo for Mutex<u64> {
 
     fn read(&self) -> Result<u64, String> {
         self.lock().map(|number| *number).map_err(during("lock the mutex of a letter"))
+    }
+
+    fn is_all_back(_: &Manager) -> Result<(), String> {
+        // Whoever looks whether the segment is empty sees it.
+        Ok(())
+    }
+}
+
+/// Both ends of a lane with one message more in it than the number: each has to be whole, and to know of the other.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::step) struct Ends(Producer<u64>, Consumer<u64>);
+
+impl Cargo for Ends {
+    const LEASED: bool = false;
+
+    fn prepare(_: &Manager) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn of(manager: &Manager, number: u64) -> Self {
+        let name = format!("lane {}", std::process::id());
+        let options = spsc::Options::new().capacity(100);
+        let mut tx: Producer<u64> = options.producer(manager, &name).expect("there is room");
+        let rx = options.consumer(manager, &name).expect("it is there");
+        assert!(manager.remove(&name).expect("it has a name"));
+        tx.try_send_many(&vec![number; number as usize + 1]).expect("it fits");
+        Self(tx, rx)
+    }
+
+    fn read(&self) -> Result<u64, String> {
+        let Self(tx, rx) = self;
+        if tx.is_closed() || rx.is_closed() {
+            return Err("corrupt: an end that came does not know of the other".into());
+        }
+        match (tx.len(), rx.len()) {
+            (sent, there) if sent == there && there > 0 => Ok(there as u64 - 1),
+            other => Err(format!("corrupt: messages in the lane, by its ends: {other:?}")),
+        }
     }
 
     fn is_all_back(_: &Manager) -> Result<(), String> {

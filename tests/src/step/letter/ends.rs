@@ -15,7 +15,7 @@ use crate::world::{World, during};
 const KEPT: &str = "kept";
 
 /// A subject over a plain world.
-fn plain<W>(
+pub(super) fn plain<W>(
     setup: impl FnMut() -> Result<(World, W), String> + 'static,
     victim: impl Fn(&World, &Manager, &Marks) + 'static,
     check: impl Fn(&World, W) -> Result<(), String> + 'static,

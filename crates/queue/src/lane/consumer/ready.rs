@@ -98,8 +98,11 @@ pub(crate) fn disarm(line: &WaitLine) {
 /// Asks about whoever holds the end whose role stands in `line`.
 pub(crate) fn probe(line: &WaitLine, liveness: &dyn Liveness) {
     let role = Role::from_bits(line.role.load(Acquire)); // E3
-    if let (Role::HELD | Role::MOVING, Some(owner)) = (role.st, role.owner) {
-        // True or false, the next look at the words tells what came of it.
-        let _ = liveness.is_dead(owner);
+    // True or false, the next look at the words tells what came of it.
+    match (role.st, role.owner) {
+        (Role::HELD, Some(owner)) => drop(liveness.is_dead(owner)),
+        // Whoever has the message in which it travels stands in no word here.
+        (Role::MOVING, _) => liveness.look_around(),
+        _ => {}
     }
 }

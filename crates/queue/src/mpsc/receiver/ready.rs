@@ -79,10 +79,6 @@ impl Port for ReceiverPort<'_> {
     }
 
     fn probe(&self) {
-        let mut before = None;
-        for owner in self.round.mpsc.holders() {
-            // True or false, the next look at the words tells what came of it.
-            let _ = before.replace(owner) != Some(owner) && self.liveness.is_dead(owner);
-        }
+        self.round.mpsc.probe(self.liveness);
     }
 }
