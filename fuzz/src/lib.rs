@@ -3,6 +3,8 @@
 //!
 //! An input is bytes, and every input is good for something. A panic, a signal or a call that does not return is a finding.
 
+pub mod handshake;
 pub mod lane_recv;
 pub mod patch;
 pub mod ring_ops;
+pub mod untrusted_recv;

@@ -7,8 +7,8 @@
 //!
 //! Reading order: [`atomic`] (the one door to atomics), [`mod@line`], [`participant`] (who owns a word, and
 //! [`Liveness`]), [`header`] (the front page of a segment), [`entry`] (its objects), [`record`] and [`lane`]
-//! (a queue), [`wait`] (the line a sleeper waits on), [`lock`] and [`signal`] (what is made of such lines),
-//! [`process`] (what a starter and its child share).
+//! (a queue), [`peer`] (the same between two that do not trust each other), [`wait`] (the line a sleeper waits on),
+//! [`lock`] and [`signal`] (what is made of such lines), [`process`] (what a starter and its child share).
 #![cfg_attr(not(loom), no_std)]
 
 pub mod atomic;
@@ -21,6 +21,7 @@ pub mod line;
 pub mod lock;
 pub mod mpsc;
 pub mod participant;
+pub mod peer;
 pub mod process;
 pub mod record;
 pub mod ring;
@@ -33,4 +34,4 @@ pub use participant::{Liveness, ParticipantId};
 /// Version of everything in this crate. Segments of another version are refused at attach.
 ///
 /// Rises with every change of an offset, a size or the meaning of a word.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;

@@ -5,8 +5,8 @@
 //! runs on the heap, under loom and in a mapping.
 //!
 //! Reading order: [`lane`] (one producer, one consumer: the words, the protocol, the crash table), then its
-//! two ends, then `mirrored` (the bytes under it); [`ring`] (many to many, leases; the same), then its parts, then
-//! `slots` (the memory under it).
+//! two ends, then `mirrored` (the bytes under it); [`untrusted`] (the same between two that do not trust each other);
+//! [`ring`] (many to many, leases; the same), then its parts, then `slots` (the memory under it).
 
 mod mirrored;
 mod slots;
@@ -16,5 +16,6 @@ pub mod broadcast;
 pub mod lane;
 pub mod mpsc;
 pub mod ring;
+pub mod untrusted;
 
 pub use mirrored::Mirrored;

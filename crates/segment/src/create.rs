@@ -104,7 +104,8 @@ pub(crate) fn set_aside(fd: impl AsFd, offset: u64, bytes: u64) -> Result<(), Er
     }
 }
 
-fn memfd() -> Result<OwnedFd, Errno> {
+/// A new memfd that can be sealed, close-on-exec.
+pub(crate) fn memfd() -> Result<OwnedFd, Errno> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     match memfd_create("ginnel", flags | NOEXEC) {
         Err(Errno::EINVAL) => memfd_create("ginnel", flags),

@@ -159,6 +159,24 @@ pub enum Error {
         missing: String,
     },
 
+    /// No ring can have this size.
+    #[error("a ring of {asked} bytes cannot be; ask for whole pages (4096 bytes), below 4 GiB")]
+    BadRing {
+        /// Bytes asked for.
+        asked: u64,
+    },
+
+    /// What a peer passed is no memory of a peer, or not what was agreed on.
+    #[error(
+        "{of} is not what was agreed ({what}); refuse the peer, or run both sides from one version of ginnel"
+    )]
+    WrongPeer {
+        /// Which descriptor.
+        of: String,
+        /// What differs.
+        what: &'static str,
+    },
+
     /// The descriptor, or the memory behind it, cannot be written.
     #[error("{of} is open for reading only or sealed against writing; pass a descriptor open for both")]
     ReadOnly {

@@ -12,7 +12,8 @@
 //!
 //! Reading order: `options` (how large), `locks` and `fork` (what the kernel keeps for us), `map` (where an offset
 //! becomes memory), `segment` (what a process holds), `create`, `front`, `attach`, `place` and `named` (how one gets there),
-//! `participants` (who lives, who died, who repairs), `bells` (what pollers leave beside a name), `pages` (the arena), `describe` (for messages and tools).
+//! `participants` (who lives, who died, who repairs), `bells` (what pollers leave beside a name), `pages` (the arena),
+//! [`sealed`] (no segment: the memory of two that do not trust each other), `describe` (for messages and tools).
 //!
 //! Everything here is control plane: it may make system calls and take milliseconds. The exceptions are
 //! [`Segment::check_fork`] and the accessors of words.
@@ -33,6 +34,7 @@ mod options;
 mod pages;
 mod participants;
 mod place;
+pub mod sealed;
 mod segment;
 
 pub use describe::{Described, RunState};

@@ -149,6 +149,20 @@ unsafe impl Sync for Mirror {}
 impl Mirror {
     /// Maps `length` bytes of `fd` from `offset` on, twice. All three are multiples of a page.
     pub(crate) fn new(fd: BorrowedFd<'_>, offset: u64, length: NonZeroUsize) -> Result<Self, Errno> {
+        Self::with(fd, offset, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
+    }
+
+    /// The same, for reading only: who writes through the pointer is ended by a signal.
+    pub(crate) fn read_only(fd: BorrowedFd<'_>, offset: u64, length: NonZeroUsize) -> Result<Self, Errno> {
+        Self::with(fd, offset, length, ProtFlags::PROT_READ)
+    }
+
+    fn with(
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        length: NonZeroUsize,
+        protection: ProtFlags,
+    ) -> Result<Self, Errno> {
         let twice = length.checked_mul(NonZeroUsize::MIN.saturating_add(1)).ok_or(Errno::ENOMEM)?;
         let offset = i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
         let reserve = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
@@ -160,7 +174,7 @@ impl Mirror {
         for image in 0..2 {
             let place = (mirror.as_ptr() as usize + image * length.get()).try_into().ok();
             // SAFETY: I4, the place lies in the range that was reserved just now.
-            unsafe { mmap(place, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags, fd, offset) }?;
+            unsafe { mmap(place, length, protection, flags, fd, offset) }?;
         }
         Ok(mirror)
     }
