@@ -71,6 +71,9 @@ pub enum ErrorKind {
     Unsupported,
     /// The operating system refused.
     Os,
+    /// This process, or the machine, has as many files open as it may. Nothing was lost; close some, raise the limit
+    /// (`RLIMIT_NOFILE`), try again.
+    TooManyFiles,
     /// The function of a child process panicked.
     Panicked,
     /// A child process ended without a result: by a signal, or with an exit code.
@@ -243,6 +246,12 @@ impl Error {
     #[must_use]
     pub fn is_forked(&self) -> bool {
         self.kind() == ErrorKind::Forked
+    }
+
+    /// Is it another user, another key, or a file with the wrong rights?
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.kind() == ErrorKind::Denied
     }
 
     /// Did shared memory hold what no correct peer writes?

@@ -1,6 +1,6 @@
 //! How a value crosses: its type says so.
 //!
-//! A serde type crosses as postcard, [`Raw<T>`] as its own bytes, [`Json<T>`] as JSON. The bytes are made in memory of
+//! A serde type crosses as postcard, [`Raw<T>`] as its own bytes, [`Checked<T>`] too, [`Json<T>`] as JSON. The bytes are made in memory of
 //! the thread and copied into the queue, and copied out before they are decoded: nothing is ever parsed where a peer
 //! could still write.
 
@@ -10,8 +10,9 @@ use std::cell::RefCell;
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
+use crate::carry;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A type whose bytes may be shared as they are: no padding, no pointers, every bit pattern is a value.
@@ -40,7 +41,7 @@ pub trait Plain: FromBytes + IntoBytes + Immutable + KnownLayout + Send + Sync +
 
 impl<T: ?Sized + FromBytes + IntoBytes + Immutable + KnownLayout + Send + Sync + 'static> Plain for T {}
 
-/// A value that can be sent: every serde type (as postcard), [`Raw<T>`] (as its bytes), [`Json<T>`].
+/// A value that can be sent: every serde type (as postcard), [`Raw<T>`] and [`Checked<T>`] (as their bytes), [`Json<T>`].
 ///
 /// Nothing to implement by hand: derive serde's `Serialize` and `Deserialize`, or wrap a [`Plain`] type in [`Raw`].
 ///
@@ -97,6 +98,51 @@ pub struct Raw<T>(pub T);
 /// Crosses as JSON: for types that postcard cannot carry, as those with `#[serde(flatten)]` or untagged enums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Json<T>(pub T);
+
+/// Crosses as its own bytes, of which not all are values: enums, `bool`, `char`, and structs of them. They are copied out
+/// of shared memory, then checked, and only then are they a `T`.
+///
+/// ```
+/// use ginnel_object::{Checked, Queue};
+/// use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
+///
+/// #[derive(TryFromBytes, IntoBytes, Immutable, KnownLayout, Debug, PartialEq)]
+/// #[repr(u8)]
+/// enum Light {
+///     Red,
+///     Green,
+/// }
+///
+/// let lights = Queue::bounded(4)?;
+/// lights.send(Checked(Light::Green))?;
+/// let Checked(light) = lights.recv()?;
+/// assert_eq!(light, Light::Green);
+/// # Ok::<(), ginnel_object::Error>(())
+/// ```
+/// Bytes that are no value are the error `Decode`. Stands outermost, as [`Raw`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Checked<T>(pub T);
+
+impl<T> Message for Checked<T>
+where
+    T: TryFromBytes + IntoBytes + KnownLayout + Immutable + Send + 'static,
+{
+    const FIXED: Option<usize> = Some(size_of::<T>());
+
+    #[inline(always)]
+    fn with_bytes<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        Ok(f(self.0.as_bytes()))
+    }
+
+    /// The bytes are private by now: [`Message::received`] has copied them.
+    #[inline(always)]
+    fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() != size_of::<T>() {
+            return Err(wrong_size::<T>(bytes.len()));
+        }
+        T::try_read_from_bytes(bytes).map(Self).map_err(|_| undecodable::<T>("these bytes are no value"))
+    }
+}
 
 impl<T: Plain> Message for Raw<T> {
     const FIXED: Option<usize> = Some(size_of::<T>());
@@ -209,6 +255,9 @@ impl Flavor for Scratch {
 
 #[cold]
 fn refused<T>(why: impl std::fmt::Display) -> Error {
+    if let Some((kind, why)) = carry::refusal() {
+        return Error::new(kind, format!("a value of {} cannot be encoded: {why}", type_name::<T>()));
+    }
     Error::new(ErrorKind::Encode, format!("a value of {} cannot be encoded: {why}", type_name::<T>()))
 }
 
@@ -263,6 +312,17 @@ mod tests {
             }
         }
         assert_eq!(Outer.with_bytes(<[u8]>::to_vec).expect("encodes"), [1, 7]);
+    }
+
+    #[test]
+    fn checked_bytes_are_a_value_or_an_error() {
+        assert_eq!(round(&Checked([true, false])).expect("two bools"), Checked([true, false]));
+        assert_eq!(Checked::<bool>::from_bytes(&[2]).expect_err("no bool").kind(), ErrorKind::Decode);
+        assert_eq!(Checked::<bool>::from_bytes(&[]).expect_err("too short").kind(), ErrorKind::Decode);
+        assert_eq!(
+            Checked::<char>::from_bytes(&[0, 0xd8, 0, 0]).expect_err("half").kind(),
+            ErrorKind::Decode
+        );
     }
 
     #[test]

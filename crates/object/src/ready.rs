@@ -243,8 +243,16 @@ impl<'a> Source<'a> {
     }
 
     /// A descriptor that becomes readable.
-    pub(crate) fn fd(fd: BorrowedFd<'a>) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn fd(fd: BorrowedFd<'a>) -> Self {
         Self { port: Box::new(FdPort { fd, word: AtomicU32::new(0) }), hearing: Hearing::Fd(fd) }
+    }
+
+    /// Something that looks by itself, and is heard of by a descriptor that becomes readable once it is armed.
+    #[doc(hidden)]
+    pub fn port_and_fd(port: impl Port + 'a, fd: BorrowedFd<'a>) -> Self {
+        Self { port: Box::new(port), hearing: Hearing::Fd(fd) }
     }
 }
 
@@ -255,8 +263,9 @@ pub(crate) const ROOM_LINE: u8 = 1;
 /// The line of those who would read under a read-write lock.
 pub(crate) const READ_LINE: u8 = 1;
 
-/// Sealed traits of [`crate::select`].
-pub(crate) mod sealed {
+/// Sealed traits of [`crate::select`]: for the crates of this workspace, and nobody else.
+#[doc(hidden)]
+pub mod sealed {
     use super::{Result, Source};
 
     /// Something to receive, to take or to see.

@@ -63,7 +63,8 @@ pub struct Async<H, R: Reactor> {
 
 /// Where futures of one direction are woken.
 pub(super) struct Place<R> {
-    ear: Arc<EarRef>,
+    /// None: the descriptor is the handle's own.
+    ear: Option<Arc<EarRef>>,
     reactor: R,
 }
 
@@ -85,7 +86,11 @@ impl<H, R: Reactor> Async<H, R> {
     /// # Errors
     /// None so far: descriptors are opened when they are needed.
     pub fn new(handle: H) -> Result<Self> {
-        Ok(Self { handle, places: Default::default() })
+        Ok(Self::over(handle))
+    }
+
+    pub(super) fn over(handle: H) -> Self {
+        Self { handle, places: Default::default() }
     }
 
     /// The handle.
@@ -230,12 +235,16 @@ impl<R: Reactor> Wait<R> {
             (None, Hearing::Bells { object, line, .. }) => {
                 let ear = Arc::new(EarRef::of(object, *line)?);
                 let reactor = R::register(ear.as_fd())?;
-                place.get_or_init(|| Place { ear, reactor })
+                place.get_or_init(|| Place { ear: Some(ear), reactor })
             }
-            (None, Hearing::Fd(_) | Hearing::Deaf) => return Ok(None),
+            (None, Hearing::Fd(fd)) => {
+                let reactor = R::register(*fd)?;
+                place.get_or_init(|| Place { ear: None, reactor })
+            }
+            (None, Hearing::Deaf) => return Ok(None),
         };
         if !self.listener.is_armed() {
-            self.listener = Listener::at(Some(Arc::clone(&place.ear)));
+            self.listener = Listener::at(place.ear.clone());
         }
         Ok(Some(&place.reactor))
     }

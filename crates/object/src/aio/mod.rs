@@ -12,9 +12,12 @@
 //! | with futures pending | bits for nobody, W or flags | the next wake: one futile byte |
 //! | a waker between its bit and its byte | a future that hears nothing | its timer, after 20 to 50 ms |
 //!
-//! Reading order: `core` (the one poll function), `queues`, `locks` (the operations), `polling` (the same by hand), then the reactors.
+//! Reading order: `core` (the one poll function), `queues`, `locks`, `ends` (the operations), `bytes` (streams of bytes), `polling` (the
+//! same by hand), then the reactors.
 
+mod bytes;
 mod core;
+mod ends;
 mod locks;
 mod polling;
 mod queues;
@@ -24,6 +27,11 @@ mod stream;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 
+#[doc(hidden)]
+pub use self::bytes::BytePair;
+pub use self::bytes::{ByteReader, ByteStream, ByteWriter};
 pub use self::core::{Async, Reactor};
+#[doc(hidden)]
+pub use self::ends::{Inlet, Outlet};
 pub use self::polling::Polling;
 pub use self::stream::{Messages, Sending};

@@ -21,7 +21,7 @@ pub(super) fn now<T>(
 }
 
 /// Of a loop: `None` at the end.
-fn until_closed<T>(received: std::result::Result<T, RecvError>) -> Result<Option<T>> {
+pub(super) fn until_closed<T>(received: std::result::Result<T, RecvError>) -> Result<Option<T>> {
     match received {
         Ok(value) => Ok(Some(value)),
         Err(RecvError::Closed) => Ok(None),
@@ -30,7 +30,7 @@ fn until_closed<T>(received: std::result::Result<T, RecvError>) -> Result<Option
 }
 
 /// Tries to send what `value` holds; puts it back where there is no room.
-fn sent<T>(
+pub(super) fn sent<T>(
     value: &mut Option<T>,
     send: impl FnOnce(T) -> std::result::Result<(), TrySendError<T>>,
 ) -> Option<std::result::Result<(), SendError<T>>> {
@@ -46,7 +46,7 @@ fn sent<T>(
 }
 
 /// The wait itself failed: the value goes back.
-fn settled<T>(
+pub(super) fn settled<T>(
     outcome: Result<std::result::Result<(), SendError<T>>>,
     value: Option<T>,
 ) -> std::result::Result<(), SendError<T>> {

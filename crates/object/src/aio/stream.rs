@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::core::{Async, Reactor, Wait};
-use super::queues::now;
+use super::ends::{Inlet, Outlet};
+use super::queues::{now, sent};
 use crate::broadcast;
-use crate::error::{Error, RecvError, Result, TryRecvError, TrySendError};
+use crate::error::{Error, RecvError, Result, SendError, TryRecvError};
 use crate::message::{Message, Plain};
 use crate::mpsc;
 use crate::queue::{Queue, Receiver, Sender};
@@ -17,7 +18,7 @@ use crate::ready::sealed::{Ready, Room};
 use crate::spsc;
 
 mod ends {
-    use super::{TryRecvError, TrySendError};
+    use super::{SendError, TryRecvError};
 
     /// An end that receives.
     pub trait Receives {
@@ -30,8 +31,15 @@ mod ends {
 
     /// An end that sends.
     pub trait Sends<T> {
-        /// The handle's own.
-        fn try_send(&mut self, value: T) -> Result<(), TrySendError<T>>;
+        /// What is left of a message that is under way.
+        type Letter: Default + Unpin;
+
+        /// Goes on with sending what `value` holds. `None`: there is no room now. Else `value` was taken.
+        fn advance(
+            &mut self,
+            value: &mut Option<T>,
+            letter: &mut Self::Letter,
+        ) -> Option<Result<(), SendError<T>>>;
     }
 }
 
@@ -78,20 +86,58 @@ impl<T: Message> Receives for broadcast::Receiver<T> {
 }
 
 impl<T: Message> Sends<T> for Queue<T> {
-    fn try_send(&mut self, value: T) -> std::result::Result<(), TrySendError<T>> {
-        Self::try_send(self, value)
+    type Letter = ();
+
+    fn advance(
+        &mut self,
+        value: &mut Option<T>,
+        _: &mut (),
+    ) -> Option<std::result::Result<(), SendError<T>>> {
+        sent(value, |value| self.try_send(value))
     }
 }
 
 impl<T: Message> Sends<T> for Sender<T> {
-    fn try_send(&mut self, value: T) -> std::result::Result<(), TrySendError<T>> {
-        Self::try_send(self, value)
+    type Letter = ();
+
+    fn advance(
+        &mut self,
+        value: &mut Option<T>,
+        _: &mut (),
+    ) -> Option<std::result::Result<(), SendError<T>>> {
+        sent(value, |value| self.try_send(value))
     }
 }
 
 impl<T: Plain> Sends<T> for spsc::Producer<T> {
-    fn try_send(&mut self, value: T) -> std::result::Result<(), TrySendError<T>> {
-        Self::try_send(self, value)
+    type Letter = ();
+
+    fn advance(
+        &mut self,
+        value: &mut Option<T>,
+        _: &mut (),
+    ) -> Option<std::result::Result<(), SendError<T>>> {
+        sent(value, |value| self.try_send(value))
+    }
+}
+
+impl<H: Inlet> Receives for H {
+    type Item = <H as Inlet>::Item;
+
+    fn try_recv(&mut self) -> std::result::Result<Self::Item, TryRecvError> {
+        Inlet::try_recv(self)
+    }
+}
+
+impl<H: Outlet> Sends<<H as Outlet>::Item> for H {
+    type Letter = <H as Outlet>::Letter;
+
+    fn advance(
+        &mut self,
+        value: &mut Option<<H as Outlet>::Item>,
+        letter: &mut Self::Letter,
+    ) -> Option<std::result::Result<(), SendError<<H as Outlet>::Item>>> {
+        Outlet::advance(self, value, letter)
     }
 }
 
@@ -108,7 +154,7 @@ impl<H: Room, R: Reactor> Async<H, R> {
     where
         H: Sends<T>,
     {
-        Sending { end: self, wait: Wait::default(), kept: None }
+        Sending { end: self, wait: Wait::default(), kept: None, letter: H::Letter::default() }
     }
 }
 
@@ -154,13 +200,14 @@ impl<H: Ready + Receives + Unpin, R: Reactor> futures_core::Stream for Messages<
 }
 
 /// What is to be sent through an end. Holds one message at most, that found no room.
-pub struct Sending<H: Room, T, R: Reactor> {
+pub struct Sending<H: Room + Sends<T>, T, R: Reactor> {
     end: Async<H, R>,
     wait: Wait<R>,
     kept: Option<T>,
+    letter: H::Letter,
 }
 
-impl<H: Room + fmt::Debug, T, R: Reactor> fmt::Debug for Sending<H, T, R> {
+impl<H: Room + Sends<T> + fmt::Debug, T, R: Reactor> fmt::Debug for Sending<H, T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Sending").field(&self.end).finish()
     }
@@ -172,14 +219,9 @@ impl<H: Room + Sends<T>, T, R: Reactor> Sending<H, T, R> {
     /// # Errors
     /// As `try_send` of the handle, but for `Full`.
     pub fn start_send(&mut self, value: T) -> Result<()> {
-        let (_, handle) = self.end.place_and_handle(1);
-        match handle.try_send(value) {
-            Err(TrySendError::Full(value)) => {
-                self.kept = Some(value);
-                Ok(())
-            }
-            sent => sent.map_err(Error::from),
-        }
+        let Self { end, kept, letter, .. } = self;
+        *kept = Some(value);
+        end.place_and_handle(1).1.advance(kept, letter).unwrap_or(Ok(())).map_err(Error::from)
     }
 
     /// Ready when everything is sent.
@@ -187,20 +229,15 @@ impl<H: Room + Sends<T>, T, R: Reactor> Sending<H, T, R> {
         if self.kept.is_none() {
             return Poll::Ready(Ok(()));
         }
-        let Self { end, wait, kept } = self;
+        let Self { end, wait, kept, letter } = self;
         let (place, handle) = end.place_and_handle(1);
-        let attempt = &mut |end: &mut RoomIn<&mut H>, _| match end.0.try_send(kept.take()?) {
-            Err(TrySendError::Full(value)) => {
-                *kept = Some(value);
-                None
-            }
-            sent => Some(sent.map_err(Error::from)),
-        };
+        let attempt =
+            &mut |end: &mut RoomIn<&mut H>, _| Some(end.0.advance(kept, letter)?.map_err(Error::from));
         wait.poll(cx, place, &mut RoomIn(handle), attempt).map(Result::flatten)
     }
 }
 
-impl<H: Room, T, R: Reactor> Drop for Sending<H, T, R> {
+impl<H: Room + Sends<T>, T, R: Reactor> Drop for Sending<H, T, R> {
     fn drop(&mut self) {
         self.wait.leave(&RoomIn(self.end.get_ref()));
     }
