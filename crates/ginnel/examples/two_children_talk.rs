@@ -1,4 +1,4 @@
-//! One child sends, another receives; the main process only introduces them.
+//! One child sends, another receives; the main process only makes the pipe between them.
 //!
 //! ```text
 //! cargo run --release -p ginnel --example two_children_talk
@@ -7,12 +7,12 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use ginnel::queue::{self, Receiver, Sender};
+use ginnel::pipe::{self, Receiver, Sender};
 use ginnel::{Process, Result};
 
 const PAUSE: Duration = Duration::from_millis(20);
 
-fn talk(numbers: Sender<u32>) -> Result<()> {
+fn talk(mut numbers: Sender<u32>) -> Result<()> {
     for number in (0..2).flat_map(|_| 0..5) {
         println!("send: {number}");
         numbers.send(number)?;
@@ -21,8 +21,8 @@ fn talk(numbers: Sender<u32>) -> Result<()> {
     Ok(())
 }
 
-/// Until the last sender is gone.
-fn listen(numbers: Receiver<u32>) -> Result<()> {
+/// Until the sender is gone.
+fn listen(mut numbers: Receiver<u32>) -> Result<()> {
     while let Some(number) = numbers.next()? {
         println!("received: {number}");
     }
@@ -30,10 +30,9 @@ fn listen(numbers: Receiver<u32>) -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    let (tx, rx) = queue::channel(4)?;
-    let talker = Process::spawn(talk, &tx)?;
-    let listener = Process::spawn(listen, &rx)?;
-    drop((tx, rx));
+    let (tx, rx) = pipe::simplex()?;
+    let talker = Process::spawn(talk, tx)?;
+    let listener = Process::spawn(listen, rx)?;
     talker.join()??;
     listener.join()?
 }

@@ -6,6 +6,7 @@
 //! | one producer, one consumer, lowest latency | [`spsc`] |
 //! | many producers, many consumers, work that must not be lost | [`queue`] |
 //! | many producers, one consumer | [`mpsc`] |
+//! | to talk with one other process, both ways | [`mod@pipe`] |
 //! | everything to everybody who listens | [`broadcast`] |
 //! | large buffers without copying them | [`blocks`] |
 //! | data that one process at a time may change | [`sync::Mutex`], [`sync::RwLock`] |
@@ -49,6 +50,7 @@ pub use ginnel_object::{
     Block, Blocks, Error, ErrorKind, Json, Manager, Message, Object, Owner, OwnerState, Plain, Queue, Raw,
     Result, Shared,
 };
+pub use ginnel_pipe::pipe;
 pub use ginnel_process::{Failure, Process, spawn};
 
 /// Runs what a child is for inside the real `main`; see [`process::enter`].
@@ -85,6 +87,42 @@ pub mod queue {
     };
     pub use ginnel_object::queue::{
         Lease, OnConsumerDeath, Options, Queue, Receiver, Sender, Stats, channel,
+    };
+}
+
+/// Pipes between two processes: typed, or of bytes; of one direction, or of two.
+///
+/// ```
+/// use ginnel::{Process, pipe};
+/// use ginnel::pipe::Pipe;
+///
+/// fn double(mut numbers: Pipe<u64>) -> ginnel::Result<()> {
+///     while let Some(number) = numbers.next()? {
+///         numbers.send(2 * number)?;
+///     }
+///     Ok(())
+/// }
+///
+/// # fn main() -> ginnel::Result<()> {
+/// let (mut ours, theirs) = pipe::<u64>()?;
+/// let child = Process::spawn(double, theirs)?; // its end moves there
+/// ours.send(21)?;
+/// assert_eq!(ours.recv()?, 42);
+/// ours.close(); // ends the loop
+/// child.join()?
+/// # }
+/// ```
+pub mod pipe {
+    pub use ginnel_object::error::{
+        RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    };
+    pub use ginnel_object::spsc::Wait;
+    pub use ginnel_pipe::{
+        BytePipe, ByteReceiver, ByteSender, Options, Pipe, Receiver, RecvIntoError, Sender, bytes, pipe,
+        simplex,
+    };
+    pub use ginnel_pipe::{
+        ConnectOptions, Credentials, HALF_OPEN_MAX, Listener, ListenerOptions, Peer, connect,
     };
 }
 
@@ -151,14 +189,14 @@ pub mod process {
 #[cfg(feature = "tokio")]
 pub mod tokio {
     pub use ginnel_object::aio::tokio::{Async, Slot};
-    pub use ginnel_object::aio::{Messages, Polling, Sending};
+    pub use ginnel_object::aio::{ByteReader, ByteStream, ByteWriter, Messages, Polling, Sending};
 }
 
 /// Handles as futures, on the reactor of smol and async-std.
 #[cfg(feature = "async-io")]
 pub mod smol {
     pub use ginnel_object::aio::smol::{Async, Slot};
-    pub use ginnel_object::aio::{Messages, Polling, Sending};
+    pub use ginnel_object::aio::{ByteReader, ByteStream, ByteWriter, Messages, Polling, Sending};
 }
 
 /// For programs that come from the crates `raw_sync` and `shared_memory`.

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -168,6 +169,57 @@ fn two_children_talk() {
     let expected = ["0", "1", "2", "3", "4", "0", "1", "2", "3", "4"];
     assert_eq!(run.matching("send: "), expected);
     assert_eq!(run.matching("received: "), expected);
+}
+
+#[test]
+fn pipe() {
+    assert_eq!(Run::of("pipe").lines, [r#"(66, None, "hello, word")"#, "then: None"]);
+}
+
+#[test]
+fn pipe_both_ways() {
+    let run = Run::of("pipe_both_ways");
+    assert_eq!(run.lines, ["Numbers(66, None)", r#"Word("QQ")"#, "the child received: 微信"]);
+}
+
+#[test]
+fn pipe_two_way() {
+    let run = Run::of("pipe_two_way");
+    assert!(run.at("child sends") < run.at("main received: Hello, main process"));
+    assert_eq!(run.lines[2..], ["child received: Hello, child process", "end of the conversation"]);
+}
+
+#[test]
+fn pipe_answer() {
+    Run::of("pipe_answer").has_in_any_order([
+        "son received: I am the parent process".to_owned(),
+        "parent received: 42, nothing, hello".to_owned(),
+    ]);
+}
+
+/// Two programs that share an address and a key.
+#[test]
+fn echo() {
+    let address = format!("@ginnel-seed-echo-{}", std::process::id());
+    let mut server = Command::new(path_of("echo_server"))
+        .arg(&address)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("`cargo test` without a filter builds it");
+    let mut said = BufReader::new(server.stdout.take().expect("a pipe")).lines();
+    assert_eq!(said.next().expect("a line").expect("text"), format!("listening at {address}"));
+    let client = Command::new(path_of("echo_client")).args([&address, "one", "two"]).output();
+    let client = client.expect("the client runs");
+    server.kill().expect("our child");
+    server.wait().expect("our child");
+    assert_eq!(String::from_utf8_lossy(&client.stdout), "one\ntwo\n", "{client:?}");
+}
+
+#[test]
+#[cfg(feature = "tokio")]
+fn tokio_worker() {
+    let expected = ["97 = [97]", "360 = [2, 2, 2, 3, 3, 5]", "1000036000099 = [1000003, 1000033]"];
+    assert_eq!(Run::of("tokio_worker").lines, expected);
 }
 
 #[test]
