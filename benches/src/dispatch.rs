@@ -13,7 +13,9 @@ use crate::pair::{Cores, Pair};
 use crate::payload::{Dynamic, Fixed};
 use crate::plan::{Case, Implementation, Row};
 use crate::queues::blocks::{Frames, Handover};
-use crate::queues::{broadcast::Channel, mpsc::Lanes, queue::Trades, ring::BareRing};
+use crate::queues::{
+    broadcast::Channel, duplex::Duplex, mpsc::Lanes, peer::Connection, queue::Trades, ring::BareRing,
+};
 use crate::run::Run;
 use crate::transport::Transport;
 
@@ -46,6 +48,8 @@ impl Run<'_> {
             Implementation::Blocks if row.case == Case::Handover => self.pair_up(row, || Handover::new(row)),
             Implementation::Blocks => self.pair_up(row, || Frames::new(row)),
             Implementation::Broadcast => with_size(row.size, BroadcastRow { run: self, row }),
+            Implementation::Duplex => with_size(row.size, DuplexRow { run: self, row }),
+            Implementation::Peer => with_size(row.size, PeerRow { run: self, row }),
             Implementation::PosixMq => self.pair_up(row, || MessageQueue::new(words)),
         }
     }
@@ -72,20 +76,29 @@ impl Run<'_> {
         Ok(Report { rates: outcome.rates, missed_percent: outcome.missed_percent, ..Report::default() })
     }
 
-    /// Runs the row's case over transports that `make` makes.
-    fn pair_up<T: Transport>(&self, row: &Row, make: impl Fn() -> Result<T, Fault>) -> Result<Report, Fault> {
+    /// The two processes of a row, and how long they work, in nanoseconds.
+    fn pair(&self, row: &Row) -> (Pair<'_>, u64) {
         let duration = self.timing.pass(row);
-        let nanoseconds = duration.as_nanos() as u64;
         let mut cores = Cores::among(self.cores);
         if row.case == Case::RttSamecore {
             cores.server = cores.client;
         }
         let pair = Pair { cores, patience: duration + GRACE, signals: self.signals };
+        (pair, duration.as_nanos() as u64)
+    }
+
+    /// Runs a round trip.
+    fn round_trip<T: Transport>(&self, row: &Row, there: &T, back: &T) -> Result<Report, Fault> {
+        let (pair, nanoseconds) = self.pair(row);
+        let both = pair.run(|| drive::client(there, back, nanoseconds), || drive::server(there, back));
+        both.map(|(client, _server)| client)
+    }
+
+    /// Runs the row's case over transports that `make` makes.
+    fn pair_up<T: Transport>(&self, row: &Row, make: impl Fn() -> Result<T, Fault>) -> Result<Report, Fault> {
+        let (pair, nanoseconds) = self.pair(row);
         let (client, _server) = match row.case {
-            Case::Rtt | Case::RttSamecore => {
-                let (there, back) = (make()?, make()?);
-                pair.run(|| drive::client(&there, &back, nanoseconds), || drive::server(&there, &back))
-            }
+            Case::Rtt | Case::RttSamecore => return self.round_trip(row, &make()?, &make()?),
             Case::Oneway | Case::Handover => {
                 let way = make()?;
                 pair.run(
@@ -191,6 +204,40 @@ struct BroadcastRow<'a, 'b> {
 impl SizedRow for BroadcastRow<'_, '_> {
     fn fixed<const N: usize>(self) -> Result<Report, Fault> {
         self.run.crowd(self.row, Delivery::Everyone, || Channel::<N>::new(self.row))
+    }
+
+    fn dynamic(self, _words: usize) -> Result<Report, Fault> {
+        Err(no_array())
+    }
+}
+
+struct DuplexRow<'a, 'b> {
+    run: &'a Run<'b>,
+    row: &'a Row,
+}
+
+impl SizedRow for DuplexRow<'_, '_> {
+    fn fixed<const N: usize>(self) -> Result<Report, Fault> {
+        self.run.pair_up(self.row, || Duplex::new(Fixed::<N>, self.row))
+    }
+
+    fn dynamic(self, words: usize) -> Result<Report, Fault> {
+        self.run.pair_up(self.row, || Duplex::new(Dynamic(words), self.row))
+    }
+}
+
+struct PeerRow<'a, 'b> {
+    run: &'a Run<'b>,
+    row: &'a Row,
+}
+
+impl SizedRow for PeerRow<'_, '_> {
+    fn fixed<const N: usize>(self) -> Result<Report, Fault> {
+        if self.row.case == Case::Rtt {
+            let (there, back) = Connection::<N>::both_ways()?;
+            return self.run.round_trip(self.row, &there, &back);
+        }
+        self.run.pair_up(self.row, Connection::<N>::one_way)
     }
 
     fn dynamic(self, _words: usize) -> Result<Report, Fault> {

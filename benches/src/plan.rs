@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 mod parse;
 mod pick;
+mod pipes;
 mod queues;
 mod shape;
 
@@ -127,6 +128,10 @@ named! {
         Queue = "queue",
         /// Large buffers that change hands by a message.
         Blocks = "blocks",
+        /// Our pipe of bytes.
+        Duplex = "duplex",
+        /// Our connection to a process that need not be trusted.
+        Peer = "peer",
     }
 }
 
@@ -162,6 +167,7 @@ impl Implementation {
             Self::LimitLine | Self::LimitFutex => size == 8,
             Self::LimitCopy | Self::LimitCopyLarge | Self::LaneCopy | Self::Blocks => size >= COPY_SIZE_MIN,
             Self::Queue | Self::Mpsc | Self::Broadcast => false,
+            Self::Peer => size <= pipes::PEER_SIZE_MAX,
             _ => true,
         }
     }
@@ -290,6 +296,7 @@ impl Selection {
                         || ((row.size == RTT_SIZES[0] || !self.sizes.is_empty())
                             && self.is_awake_or_asked(row))
                 });
+                rows.retain(|row| !row.implementation.is_pipe() || self.keeps_pipe(row));
                 rows
             }
             Case::Oneway => {
@@ -299,6 +306,7 @@ impl Selection {
                         && !row.implementation.is_queue()
                         && row.wait != Some(Wait::Sleep)
                         && (row.wait != Some(Wait::Default) || row.batch == 1)
+                        && (!row.implementation.is_pipe() || self.keeps_pipe(row))
                 });
                 rows
             }
@@ -400,10 +408,13 @@ impl Selection {
             | Implementation::Mpsc
             | Implementation::Broadcast
             | Implementation::Queue
-            | Implementation::Blocks => {
+            | Implementation::Blocks
+            | Implementation::Duplex => {
                 let asked = Wait::ALL.iter().copied().filter(|wait| admits(&self.waits, wait));
                 asked.map(Some).collect()
             }
+            Implementation::Peer if admits(&self.waits, &Wait::Default) => vec![Some(Wait::Default)],
+            Implementation::Peer => vec![],
             _ => vec![None],
         }
     }

@@ -13,8 +13,11 @@
 //!
 //! A worker that sits in an operation of the last kind when its round ends is left alone and looked at again when its
 //! patience must be over.
+//!
+//! [`strangers`] does the same to connections between those who do not trust each other.
 
 mod queues;
+pub mod strangers;
 mod workers;
 
 use std::ops::Range;
@@ -137,7 +140,7 @@ pub fn run(config: Config, words: &Scratch, at: usize) -> Result<Value, String> 
         eprintln!("hostile: {fault}");
     }
     Ok(json!({
-        "rounds": rounds, "operations": totals.iter().sum::<u64>(), "done": totals[Log::DONE],
+        "who": "segment", "rounds": rounds, "operations": totals.iter().sum::<u64>(), "done": totals[Log::DONE],
         "waited": totals[Log::WAITED], "gone": totals[Log::GONE], "corrupted": totals[Log::CORRUPTED],
         "other_errors": totals[Log::OTHER], "faults": faults.len(), "late_max_ms": late as f64 / 1e6,
         "seconds": config.time.as_secs(), "seed": config.seed,

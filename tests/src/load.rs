@@ -14,9 +14,11 @@
 //! left: no object, page, participant, open file or name.
 //!
 //! [`queue`] does the same to queues, with many producers and many consumers; [`locks`] to everything that locks and
-//! signals; [`processes`] to children and to the zygote that makes them.
+//! signals; [`pipes`] to pipes, to ends that move, and to connections; [`processes`] to children and to the zygote that
+//! makes them.
 
 pub mod locks;
+pub mod pipes;
 pub mod processes;
 pub mod queue;
 

@@ -11,6 +11,8 @@ mod lane;
 mod letter;
 mod mpsc;
 mod mutex;
+mod peer;
+mod pipe;
 mod preempt;
 mod process;
 mod queue;
@@ -124,6 +126,27 @@ pub const TARGETS: &[Target] = &[
     Target::new("block-lease", "lease a message with a block in it", letter::lease::<Block>),
     Target::new("block-end-lease", "acknowledge it, give it back", letter::end_lease::<Block>),
     Target::new("block-recover", "recover one who died half-way with a block", letter::recover::<Block>),
+    Target::new("ends-send", "send a message with both ends of a lane in it", letter::send::<letter::Ends>),
+    Target::new(
+        "ends-recv",
+        "receive a message with both ends of a lane in it",
+        letter::recv::<letter::Ends>,
+    ),
+    Target::new("ends-recover", "recover one who died half-way with ends in transit", letter::recover_ends),
+    Target::new("end-send", "send an end, whose other end waits elsewhere", letter::send_end),
+    Target::new("end-recv", "receive it", letter::recv_end),
+    Target::new("end-redeem", "put an end into a token, redeem the token", letter::redeem_end),
+    Target::new("end-drop", "drop the last handle of a queue with an end in it", letter::drop_with_end),
+    Target::new("pipe-send", "send through a pipe: short, with a handle, in parts", pipe::send),
+    Target::new("pipe-recv", "receive from it", pipe::recv),
+    Target::new("pipe-close", "close one end of a duplex pipe", pipe::close),
+    Target::new("pipe-abandon", "drop the last end of a pipe that carries handles", pipe::abandon),
+    Target::new("peer-send", "send to a peer: short, in parts", peer::send),
+    Target::new("peer-recv", "receive from a peer: short, in parts", peer::recv),
+    Target::new("peer-close", "close a connection with messages in both directions", peer::close),
+    Target::new("peer-connect", "connect to a listener", peer::connect),
+    Target::new("peer-listen", "listen at a path, and leave it", peer::listen),
+    Target::new("peer-accept", "let a client in", peer::accept),
     Target::new("mpsc-send", "send through an mpsc channel", mpsc::send),
     Target::new("mpsc-recv", "receive from an mpsc channel", mpsc::recv),
     Target::new("mpsc-ends", "take and give up the ends of an mpsc channel", mpsc::ends),

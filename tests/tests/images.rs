@@ -2,12 +2,16 @@
 //!
 //! libFuzzer finds more, but needs a nightly toolchain; this runs everywhere.
 
+#[path = "../../fuzz/src/handshake.rs"]
+pub mod handshake;
 #[path = "../../fuzz/src/lane_recv.rs"]
 pub mod lane_recv;
 #[path = "../../fuzz/src/patch.rs"]
 pub mod patch;
 #[path = "../../fuzz/src/ring_ops.rs"]
 pub mod ring_ops;
+#[path = "../../fuzz/src/untrusted_recv.rs"]
+pub mod untrusted_recv;
 
 use std::time::Duration;
 
@@ -56,4 +60,20 @@ fn rings_with_chosen_bytes_survive_every_script() {
     let shape = |input: &mut [u8]| input.iter_mut().skip(4).take(1).for_each(|count| *count %= 8);
     let fruitful = feed("ring_ops", 20_000, 300, shape, |input| memory.run(input));
     assert!(fruitful > 10_000, "{fruitful} inputs came to an operation that succeeded");
+}
+
+#[test]
+fn connections_with_chosen_memory_survive_every_script() {
+    let world = untrusted_recv::World::new();
+    let shape = |input: &mut [u8]| input.iter_mut().take(1).for_each(|count| *count %= 4);
+    let fruitful = feed("untrusted_recv", 20_000, 200, shape, |input| world.run(input));
+    assert!(fruitful > 10_000, "{fruitful} inputs came to an operation that succeeded");
+}
+
+#[test]
+fn handshakes_with_chosen_packets_end() {
+    assert_eq!(handshake::run(&[1]), 3, "what nobody changed comes through");
+    let shape = |input: &mut [u8]| input.iter_mut().take(1).for_each(|choice| *choice &= 1);
+    let fruitful = feed("handshake", 20_000, 40, shape, handshake::run);
+    assert!(fruitful > 1000, "{fruitful} inputs got past the first packet");
 }

@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// Repeats the choices of an earlier run
     #[arg(long)]
     seed: Option<u64>,
-    /// Who is killed: users of `lanes`, `queues` or `locks`, or `processes` as they are started
+    /// Who is killed: users of `lanes`, `queues`, `locks` or `pipes`, or `processes` as they are started
     #[arg(long, default_value = LANES)]
     load: String,
 }
@@ -26,6 +26,7 @@ pub(crate) struct Args {
 const LANES: &str = "lanes";
 const QUEUES: &str = "queues";
 const LOCKS: &str = "locks";
+const PIPES: &str = "pipes";
 const PROCESSES: &str = "processes";
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<(), String> {
@@ -40,7 +41,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<(), String> {
 
 /// The short form for `test`.
 pub(crate) fn short(workspace: &Workspace) -> Result<(), String> {
-    [LANES, QUEUES, LOCKS, PROCESSES].into_iter().try_for_each(|load| {
+    [LANES, QUEUES, LOCKS, PIPES, PROCESSES].into_iter().try_for_each(|load| {
         run(workspace, &Args { seconds: 5, json: false, seed: None, load: load.to_owned() })
     })
 }

@@ -52,7 +52,11 @@ const JOBS: [Job; 14] = [
         what: "kills after each instruction, a sample",
         run: |w| step_kill::short(w).map(passed),
     },
-    Job { name: "hostile", what: "a scribbling peer for 2 s", run: |w| hostile::short(w).map(passed) },
+    Job {
+        name: "hostile",
+        what: "a scribbling peer and a rogue, 2 s each",
+        run: |w| hostile::short(w).map(passed),
+    },
     Job {
         name: "bench",
         what: "the quick pass runs and its JSON parses",

@@ -3,6 +3,7 @@
 pub mod json;
 pub mod locks;
 mod picks;
+mod pipes;
 pub mod process;
 pub mod queues;
 pub mod ratio;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::picks::times;
 use super::units::{digits, rate, size};
-use super::{Page, queues, ratio, verdict};
+use super::{Page, pipes, queues, ratio, verdict};
 use crate::plan::Case;
 use crate::run::Measured;
 
@@ -26,6 +26,7 @@ const BAR_MAX: usize = 60;
 pub fn page(rows: &[Measured], style: Style) -> Page {
     let mut ratios = ratio::sentences(rows);
     ratios.extend(queues::sentences(rows));
+    ratios.extend(pipes::sentences(rows));
     Page { tables: table(rows, style) + &queues::tables(rows), ratios, doubt: ratio::doubt(rows) }
 }
 

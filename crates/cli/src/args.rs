@@ -30,7 +30,7 @@ pub(crate) enum Command {
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
-  ginnel bench                              lanes and queues, about two minutes
+  ginnel bench                              lanes, queues and pipes, about two minutes
   ginnel bench --quick                      the same, about 15 seconds, coarse
   ginnel bench --group locks                locks, semaphores and events, about a minute
   ginnel bench --group locks --case uncontended,contended --impl mutex,pthread-robust
@@ -41,6 +41,7 @@ Examples:
   ginnel bench --impl lane,pipe --size 64,1MiB --seconds 3
   ginnel bench --impl ring --shape 2x2,4x4  several producers and consumers, beside the bare queue
   ginnel bench --impl queue,pipe --size 32  a small structure through the queue that users hold
+  ginnel bench --impl duplex,peer,unix-stream --size 64,64KiB,1MiB  pipes and connections
   ginnel bench --json > rows.jsonl          one JSON object a row
 
 Two processes are pinned to two cores and exchange checked messages; every message is written whole and
@@ -54,7 +55,7 @@ system calls move one message a call; batches are for what knows batches.";
 /// What `--group` may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Groups {
-    /// Lanes and queues.
+    /// Lanes, queues and pipes.
     Queue,
     /// Locks, semaphores and events.
     Locks,
@@ -68,7 +69,7 @@ pub(crate) enum Groups {
 #[derive(Debug, clap::Args)]
 #[command(after_help = BENCH_EXAMPLES)]
 pub(crate) struct Bench {
-    /// What is measured: queue (lanes and queues), locks (locks, semaphores, events), process
+    /// What is measured: queue (lanes, queues and pipes), locks (locks, semaphores, events), process
     /// (functions in child processes), or all
     #[arg(long, value_name = "GROUP", value_enum, default_value = "queue")]
     pub(crate) group: Groups,
@@ -78,7 +79,8 @@ pub(crate) struct Bench {
     #[arg(long = "case", value_name = "CASE", value_delimiter = ',', value_parser = parse_case)]
     pub(crate) cases: Vec<String>,
     /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane, lane-copy,
-    /// ring, mpsc, broadcast, queue, blocks; queues bring vyukov along, the bare queue. Of the locks mutex, lock,
+    /// ring, mpsc, broadcast, queue, blocks, duplex, peer (pipe is the kernel's, duplex ours, peer a connection that is
+    /// not trusted); queues bring vyukov along, the bare queue. Of the locks mutex, lock,
     /// rlock, rwlock-read, rwlock-write, semaphore, permits, event, event-auto, condvar, pthread, pthread-robust,
     /// posix-sem, eventfd, std-mutex, raw_sync; for async-rtt queue and tokio. Of processes zygote, reexec, spare, fork,
     /// posix-spawn-true, std-process, python-fork

@@ -1,9 +1,10 @@
-//! A peer that overwrites the segment while others work in it: clean errors only, no crash, no hang.
+//! A peer that overwrites the segment while others work in it, and one that does the same with a connection: clean errors
+//! only, no crash, no hang.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use ginnel_testkit::child::{self, Role};
 use ginnel_testkit::scratch::{Scratch, now_ns};
 use ginnel_tests::hostile::{self, Config};
@@ -15,15 +16,18 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 #[derive(Debug, Parser)]
 #[command(
-    about = "Overwrites a segment with nonsense while processes work in it",
-    after_help = "Examples:\n  hostile                       ten seconds\n  hostile --seconds 2 --json    the figures, for programs\n  \
+    about = "Overwrites a segment, and the memory of connections, while processes work with them",
+    after_help = "Examples:\n  hostile                       ten seconds of each\n  hostile --who strangers       connections only\n  hostile --seconds 2 --json    the figures, for programs\n  \
                   hostile --seed 7              the same nonsense as an earlier run"
 )]
 struct Args {
     /// How long to go on
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Prints the JSON line only
+    /// Whom to harm; both, if it is not said
+    #[arg(long, value_enum)]
+    who: Option<Who>,
+    /// Prints the JSON lines only
     #[arg(long)]
     json: bool,
     /// Decides what is overwritten; printed, so that a run can be repeated
@@ -31,15 +35,34 @@ struct Args {
     seed: Option<u64>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Who {
+    /// Those who share a segment
+    Segment,
+    /// Those who are connected, and trust nobody
+    Strangers,
+}
+
+impl Who {
+    /// The role that does the work.
+    fn role(self) -> &'static str {
+        match self {
+            Self::Segment => "segment",
+            Self::Strangers => "strangers",
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    if let Some((_, arguments)) = child::role() {
-        return end(work(&arguments).map(|line| {
+    if let Some((role, arguments)) = child::role() {
+        return end(work(&role, &arguments).map(|line| {
             println!("{line}");
             true
         }));
     }
     let args = Args::parse();
-    end(watch(&args).map(|line| report(&args, &line)))
+    let whom = args.who.map_or(vec![Who::Segment, Who::Strangers], |who| vec![who]);
+    end(whom.into_iter().try_fold(true, |clean, who| Ok(report(&args, &watch(&args, who)?) && clean)))
 }
 
 fn end(result: Result<bool, String>) -> ExitCode {
@@ -53,18 +76,22 @@ fn end(result: Result<bool, String>) -> ExitCode {
     }
 }
 
-fn work(arguments: &child::Arguments) -> Result<Value, String> {
+fn work(role: &str, arguments: &child::Arguments) -> Result<Value, String> {
     let text = |error: std::io::Error| error.to_string();
     let words = Scratch::from_fd(arguments.fd(0).map_err(text)?).map_err(text)?;
     let time = Duration::from_secs(arguments.get(1).map_err(text)?);
-    hostile::run(Config { time, seed: arguments.get(2).map_err(text)? }, &words, 0)
+    let config = Config { time, seed: arguments.get(2).map_err(text)? };
+    if role == Who::Strangers.role() {
+        return hostile::strangers::run(config, &words, 0);
+    }
+    hostile::run(config, &words, 0)
 }
 
-fn watch(args: &Args) -> Result<Value, String> {
+fn watch(args: &Args, who: Who) -> Result<Value, String> {
     let text = |error: std::io::Error| error.to_string();
     let seed = args.seed.unwrap_or_else(|| now_ns() >> 10 & 0xffff_ffff);
     let words = Scratch::new(PROGRESS).map_err(text)?;
-    let role = Role::new("hostile").fd(&words).arg(args.seconds).arg(seed);
+    let role = Role::new(who.role()).fd(&words).arg(args.seconds).arg(seed);
     let mut job = Job::start(&role, 0).map_err(text)?;
     let bar = show::bar(args.json, args.seconds * 1000, "{bar:40} {msg}");
     loop {
@@ -88,9 +115,10 @@ fn report(args: &Args, line: &Value) -> bool {
     let clean = line["faults"] == json!(0) && number("done") > 0 && number("corrupted") > 0;
     if !args.json {
         println!(
-            "{} operations in {} rounds beside a scribbler: {} done, {} refused as corrupted, {} faults",
+            "{} operations in {} rounds beside {}: {} done, {} refused as corrupted, {} faults",
             number("operations"),
             number("rounds"),
+            if line["who"] == json!("strangers") { "a rogue" } else { "a scribbler" },
             number("done"),
             number("corrupted"),
             number("faults"),

@@ -23,6 +23,7 @@ const ZERO: [&str; 4] = ["lost", "duplicated", "corrupt", "leaked"];
                   kill --seed 7              the same choices as an earlier run\n  \
                   kill --load queues         senders and receivers of queues\n  \
                   kill --load locks          everything that locks and signals\n  \
+                  kill --load pipes          pipes, ends that move, connections\n  \
                   kill --load processes      children, and the zygote that makes them"
 )]
 struct Args {
@@ -48,6 +49,8 @@ enum Load {
     Queues,
     /// Those who lock, signal and meet
     Locks,
+    /// Those who talk through pipes and connections
+    Pipes,
     /// Children, and the zygote that makes them
     Processes,
 }
@@ -59,6 +62,7 @@ impl Load {
             Self::Lanes => "lanes",
             Self::Queues => "queues",
             Self::Locks => "locks",
+            Self::Pipes => "pipes",
             Self::Processes => "processes",
         }
     }
@@ -95,6 +99,7 @@ fn work(role: &str, arguments: &child::Arguments) -> Result<Value, String> {
     match role {
         role if role == Load::Queues.role() => load::queue::run(config, &words, 0),
         role if role == Load::Locks.role() => load::locks::run(config, &words, 0),
+        role if role == Load::Pipes.role() => load::pipes::run(config, &words, 0),
         role if role == Load::Processes.role() => load::processes::run(config, &words, 0),
         _ => load::run(config, &words, 0),
     }

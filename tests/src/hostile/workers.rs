@@ -28,6 +28,9 @@ pub(super) const WORKERS: usize = 4;
 /// The timeout of operations that take one.
 pub(super) const TIMEOUT: Duration = Duration::from_millis(5);
 
+/// The same for a connection, which takes several turns of both sides.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(50);
+
 pub(super) fn lane() -> spsc::Options {
     spsc::Options::new().capacity(64).size(4096)
 }
@@ -53,10 +56,16 @@ pub(super) enum Op {
     Recover,
     Look,
     Drop,
+    Accept,
+    Connect,
+    Poll,
+    Select,
+    OpenShared,
+    Serve,
 }
 
 impl Op {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 23] = [
         Self::Attach,
         Self::Open,
         Self::Send,
@@ -74,11 +83,23 @@ impl Op {
         Self::Recover,
         Self::Look,
         Self::Drop,
+        Self::Accept,
+        Self::Connect,
+        Self::Poll,
+        Self::Select,
+        Self::OpenShared,
+        Self::Serve,
     ];
 
     /// Whether it takes the lock of the names, and so has a patience of its own.
     fn is_patient(self) -> bool {
         matches!(self, Self::Open | Self::Make | Self::Remove | Self::Drop)
+    }
+
+    /// The longest it may take: its timeout, and a slice.
+    fn bound(self) -> Duration {
+        let timeout = if self == Self::Connect { CONNECT_TIMEOUT } else { TIMEOUT };
+        timeout + Duration::from_millis(50)
     }
 }
 
@@ -97,6 +118,7 @@ impl Log {
     pub(super) const FIGURES: usize = 5;
     const OPERATION: usize = 5;
     const LATE: usize = 6;
+    const WRONG: usize = 7;
     const EACH: usize = 8;
 
     pub(super) fn new() -> io::Result<Self> {
@@ -110,6 +132,11 @@ impl Log {
     /// The longest time beyond its bound that an operation took, in ns.
     pub(super) fn latest(&self) -> u64 {
         (0..WORKERS).map(|index| self.words.get(index * Self::EACH + Self::LATE)).max().unwrap_or_default()
+    }
+
+    /// Answers that were none of those expected.
+    pub(super) fn wrong(&self) -> u64 {
+        self.sum(Self::WRONG)
     }
 
     pub(super) fn operation(&self, index: usize) -> String {
@@ -199,14 +226,19 @@ pub(super) struct Worker<'a> {
     pub(super) rng: Rng,
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    /// Worker `index` of a round that ends after `round`.
+    pub(super) fn new(log: &'a Log, index: usize, seed: u64, round: Duration) -> Self {
+        Self { log, at: index * Log::EACH, end: Instant::now() + round, rng: Rng::new(seed) }
+    }
+
     /// Runs an operation, notes it, and gives its value if it had one.
     pub(super) fn note<T, E: Outcome>(&self, op: Op, operation: impl FnOnce() -> Result<T, E>) -> Option<T> {
         self.log.words.set(self.at + Log::OPERATION, op as u64);
         let begun = now_ns();
         let result = operation();
         if !op.is_patient() {
-            let bound = (TIMEOUT + Duration::from_millis(50)).as_nanos() as u64;
+            let bound = op.bound().as_nanos() as u64;
             self.log.words.raise(self.at + Log::LATE, (now_ns() - begun).saturating_sub(bound));
         }
         self.log.words.set(self.at + Log::OPERATION, 0);
@@ -215,7 +247,12 @@ impl Worker<'_> {
         result.ok()
     }
 
-    fn is_over(&self) -> bool {
+    /// An answer was none of those expected.
+    pub(super) fn blame(&self) {
+        self.log.words.add(self.at + Log::WRONG, 1);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
         Instant::now() >= self.end
     }
 
@@ -231,7 +268,7 @@ pub(super) fn run(manager: &Manager, log: &Log, index: usize, seed: u64, round: 
     if let Some(core) = cores.get(index % cores.len().max(1)) {
         child::pin(*core).expect("the core is ours");
     }
-    let mut worker = Worker { log, at: index * Log::EACH, end: Instant::now() + round, rng: Rng::new(seed) };
+    let mut worker = Worker::new(log, index, seed, round);
     while !worker.is_over() {
         let Some(own) = worker.note(Op::Attach, || try_attach(manager)) else { continue };
         match (kind, index) {

@@ -19,7 +19,7 @@ use crate::world::{World, during};
 type Parcel = (u64, Mutex<u64>);
 
 const NUMBER: u64 = 7;
-const HEAD: Head = Head { thunk: 1, image: 2, flags: 0 };
+const HEAD: Head = Head { thunk: 1, image: 2 };
 /// Any number does: nobody sends a signal to it.
 const PID: u32 = 4711;
 

@@ -37,6 +37,8 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("crates/object/src/rwlock/guards.rs", "lends the data of a read-write lock under its guards"),
     ("crates/object/src/once.rs", "lends a value that is written once"),
     ("crates/object/src/shared.rs", "lends data that nobody writes any more"),
+    ("crates/object/src/simplex/intake.rs", "gives an end up exactly once"),
+    ("crates/object/src/simplex/out.rs", "gives an end up exactly once"),
     ("crates/object/src/spsc.rs", "lends a mapping to the lane"),
     ("crates/object/src/spsc/consumer.rs", "gives an end up exactly once"),
     ("crates/object/src/spsc/producer.rs", "gives an end up exactly once"),

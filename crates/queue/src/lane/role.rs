@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn word(role: &AtomicU32) -> u32 {
-        role.load(Acquire)
+        role.load(Relaxed)
     }
 
     #[test]
