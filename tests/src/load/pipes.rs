@@ -49,7 +49,9 @@ impl Books {
     const ECHOES: usize = WORKERS;
     /// Handles and answers that were not the right ones.
     const WRONG: usize = WORKERS + 1;
-    const LEDGERS: usize = WORKERS + 2;
+    /// For each pipe, receivers that have died since one wrote a message down.
+    const DEAD: usize = WORKERS + 2;
+    const LEDGERS: usize = Self::DEAD + PIPES;
     const LEDGER: usize = Ledger::words(HOLES);
 
     fn new() -> io::Result<Self> {
@@ -58,6 +60,13 @@ impl Books {
 
     fn ledger(&self, pipe: usize) -> Ledger<'_> {
         Ledger::new(&self.words, Self::LEDGERS + pipe * Self::LEDGER, pipe as u64, HOLES)
+    }
+
+    /// The receiver of a pipe is dead. It copies: what it had taken and not written down is missing, and so is what others
+    /// had taken that died before it, if none of them came to write.
+    fn bury_receiver(&self, pipe: usize) -> Result<(), String> {
+        self.words.add(Self::DEAD + pipe, 1);
+        self.ledger(pipe).bury_copying_consumer(self.words.get(Self::DEAD + pipe))
     }
 
     fn ready(&self, index: usize) {

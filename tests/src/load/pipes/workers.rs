@@ -151,10 +151,7 @@ impl Place<'_> {
     pub(super) fn receive(&self, index: usize) {
         let (manager, mut rng) = self.attach();
         let ends: Queue<(u64, Receiver<Letter>)> = queue_of(&manager, RECEIVERS);
-        // It copies: what the dead one had taken and not written down is missing.
-        let buried = |pipe: usize| {
-            self.books.ledger(pipe).bury_copying_consumer(1).expect("there is room for deaths");
-        };
+        let buried = |pipe: usize| self.books.bury_receiver(pipe).expect("there is room for deaths");
         let (mut pipe, mut rx) = some_end(&manager, &ends, buried);
         self.books.ready(index);
         loop {
@@ -173,6 +170,7 @@ impl Place<'_> {
 
     fn saw(&self, pipe: usize, (words, handle): &Letter, redelivered: bool) {
         self.books.ledger(pipe).saw(words, redelivered);
+        self.books.words.set(Books::DEAD + pipe, 0);
         let held = handle.as_ref().map(|mutex| mutex.lock().map(|number| *number).ok());
         if held.is_some_and(|held| held != words.get(1).copied()) {
             self.books.words.add(Books::WRONG, 1);
@@ -255,7 +253,7 @@ impl Place<'_> {
         for pipe in 0..PIPES {
             if all.iter().all(|(other, _)| *other != pipe) {
                 let rx = free_end(self.manager, pipe).ok_or(format!("somebody dead holds pipe {pipe}"))?;
-                self.books.ledger(pipe).bury_copying_consumer(1)?;
+                self.books.bury_receiver(pipe)?;
                 all.push((pipe, rx));
             }
             self.books.ledger(pipe).bury_producer()?;
