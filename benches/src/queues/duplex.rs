@@ -1,6 +1,6 @@
 //! `duplex`: one direction of our pipe of bytes; a round trip uses both. Sent from a private buffer and received into
-//! one, so every message is copied in and out, as with `limit-copy`. The ring has the size that pipes have where nothing
-//! is said: messages of more than a quarter of it go in parts.
+//! one, so every message is copied in and out, as with `limit-copy`. The ring is as large as that of the other rows of
+//! its size, and never smaller than where nothing is said: messages of more than a quarter of it go in parts.
 
 use ginnel::Object;
 use ginnel::pipe::{ByteReceiver, ByteSender, Options};
@@ -12,7 +12,9 @@ use crate::payload::{Accept, Size, Stop, Writer};
 use crate::plan::Row;
 use crate::transport::{Consumer, Producer, Transport};
 
-/// More than the ring of a pipe has with what belongs to it.
+/// Bytes of the ring of a pipe where nothing is said.
+const RING_LEAST: usize = 256 << 10;
+/// More than what belongs to a ring beside its bytes.
 const ROOM: usize = 1 << 20;
 
 /// One direction of a pipe, in a manager of its own. Each process takes its end by name.
@@ -29,7 +31,9 @@ impl<S: Size> Duplex<S> {
     /// # Errors
     /// What the library says.
     pub fn new(size: S, row: &Row) -> Result<Self, Fault> {
-        Ok(Self { arena: Arena::new(ROOM)?, options: Options::new().wait(wait_of(row)), size })
+        let ring = row.ring_size().max(RING_LEAST);
+        let options = Options::new().size(ring).wait(wait_of(row));
+        Ok(Self { arena: Arena::new(ring + ROOM)?, options, size })
     }
 
     fn end<T: Object<Options = Options>>(&self) -> Result<End<T>, Fault> {

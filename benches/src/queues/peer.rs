@@ -10,7 +10,7 @@ use std::process;
 use std::rc::{Rc, Weak};
 
 use ginnel::Raw;
-use ginnel_pipe::{Listener, Peer, connect};
+use ginnel::pipe::{Listener, Peer, connect};
 use nix::fcntl::OFlag;
 use nix::unistd::{pipe2, read, write};
 
