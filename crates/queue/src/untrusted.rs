@@ -63,6 +63,7 @@ mod memory;
 mod receiver;
 mod sender;
 
+use core::cell::Cell;
 use std::sync::Arc;
 
 use ginnel_layout::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -72,7 +73,10 @@ use ginnel_layout::line::PAGE;
 use ginnel_layout::peer::{PeerControl, Want, Wants};
 use ginnel_layout::record::GRANULE;
 use ginnel_layout::wait::WaitLine;
-use ginnel_sync::{Arm, Mode, park};
+use ginnel_sync::park::{Stop, Waiter};
+use ginnel_sync::{Arm, Deadline, Mode, park};
+
+use crate::lane::LaneError;
 
 pub use memory::{OtherHalf, OwnHalf};
 pub use receiver::Receiver;
@@ -201,9 +205,41 @@ impl Requests {
         Arm::Sleep(seq)
     }
 
-    /// Announces that this end is about to poll. The caller looks once more, then polls.
-    fn poll(self) {
+    /// Waits until `attempt` says something else than `WouldBlock`; as long as `alive` does not say, at the end of a slice,
+    /// that the other side is gone.
+    fn wait(
+        self,
+        other: OtherHalf,
+        waiter: &mut Waiter,
+        deadline: Deadline,
+        mut attempt: impl FnMut() -> Result<(), LaneError>,
+        mut alive: impl FnMut() -> bool,
+    ) -> Result<(), LaneError> {
+        let line = other.line(self.what);
+        let gone = Cell::new(false);
+        let ready = |_| match attempt() {
+            Err(LaneError::WouldBlock) if gone.get() => Some(Err(LaneError::PeerDied(None))),
+            Err(LaneError::WouldBlock) => None,
+            result => Some(result),
+        };
+        let at_slice_end = || gone.set(gone.get() || !alive());
+        let result = waiter.wait_seq(line, deadline, ready, || self.sleep(line), at_slice_end);
+        self.wake_up();
+        match result {
+            Ok(result) => result,
+            Err(Stop::TimedOut) => Err(LaneError::TimedOut),
+            Err(Stop::Interrupted) => Err(LaneError::Interrupted),
+        }
+    }
+
+    /// Announces that this end is about to poll, and looks once more. False: it need not, and does not.
+    fn poll(self, is_ready: impl FnOnce() -> bool) -> bool {
         Self::renew(&self.want().armed);
+        let armed = !is_ready();
+        if !armed {
+            self.turn_away();
+        }
+        armed
     }
 
     /// Nobody sleeps here any more.

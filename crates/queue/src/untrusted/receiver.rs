@@ -2,7 +2,6 @@
 //!
 //! Invariants I1-I5 and edges E1-E5 are those of [`super`].
 
-use core::cell::Cell;
 use core::fmt;
 
 use ginnel_layout::atomic::Ordering::{Acquire, Release};
@@ -10,7 +9,7 @@ use ginnel_layout::atomic::fence;
 use ginnel_layout::peer::closed;
 use ginnel_layout::record::{GRANULE, RecordHeader};
 use ginnel_sync::Deadline;
-use ginnel_sync::park::{Mode, Stop, Waiter};
+use ginnel_sync::park::{Mode, Waiter};
 
 use super::{Fate, OtherHalf, OwnHalf, Requests, Served, What, is_ring_size, record_size};
 use crate::lane::LaneError;
@@ -119,24 +118,10 @@ impl Receiver {
     ///
     /// # Errors
     /// `TimedOut`, `Interrupted`, `Closed`, `PeerDied(None)` as `alive` said, `Corrupted`.
-    pub fn wait(&mut self, deadline: Deadline, mut alive: impl FnMut() -> bool) -> Result<(), LaneError> {
+    pub fn wait(&mut self, deadline: Deadline, alive: impl FnMut() -> bool) -> Result<(), LaneError> {
         let Self { end, waiter } = self;
         let (other, requests) = (end.other, end.requests());
-        let gone = Cell::new(false);
-        let ready = |_| match end.look() {
-            Err(LaneError::WouldBlock) if gone.get() => Some(Err(LaneError::PeerDied(None))),
-            Err(LaneError::WouldBlock) => None,
-            result => Some(result),
-        };
-        let arm = || requests.sleep(other.line(What::Message));
-        let at_slice_end = || gone.set(gone.get() || !alive());
-        let result = waiter.wait_seq(other.line(What::Message), deadline, ready, arm, at_slice_end);
-        requests.wake_up();
-        match result {
-            Ok(result) => result,
-            Err(Stop::TimedOut) => Err(LaneError::TimedOut),
-            Err(Stop::Interrupted) => Err(LaneError::Interrupted),
-        }
+        requests.wait(other, waiter, deadline, || end.look(), alive)
     }
 
     /// Asks for a byte over the socket as soon as a record is there, for one that is about to poll. True: it is asked for,
@@ -145,12 +130,7 @@ impl Receiver {
     /// Drain the socket before, not after.
     #[must_use]
     pub fn arm(&self) -> bool {
-        self.end.requests().poll();
-        let armed = !self.end.is_ready();
-        if !armed {
-            self.end.requests().turn_away();
-        }
-        armed
+        self.end.requests().poll(|| self.end.is_ready())
     }
 
     /// No byte is needed any more. One may be on its way.

@@ -3,7 +3,6 @@
 //! Its private count of free bytes is what it knew at the last look at the other's head, and can only be too small.
 //! Invariants I1-I5 and edges E1-E5 are those of [`super`].
 
-use core::cell::Cell;
 use core::fmt;
 
 use ginnel_layout::atomic::Ordering::{Relaxed, Release};
@@ -11,7 +10,7 @@ use ginnel_layout::atomic::spin_loop;
 use ginnel_layout::peer::closed;
 use ginnel_layout::record::{GRANULE, RecordHeader};
 use ginnel_sync::Deadline;
-use ginnel_sync::park::{Mode, Stop, Waiter};
+use ginnel_sync::park::{Mode, Waiter};
 
 use super::{Fate, OtherHalf, OwnHalf, Requests, Served, What, is_ring_size, record_size};
 use crate::lane::LaneError;
@@ -109,7 +108,7 @@ impl Sender {
         &mut self,
         len: u64,
         deadline: Deadline,
-        mut alive: impl FnMut() -> bool,
+        alive: impl FnMut() -> bool,
     ) -> Result<(), LaneError> {
         let Self { end, mode, waiter } = self;
         if *mode != Mode::Sleep && end.make_much_room(len)? {
@@ -117,21 +116,7 @@ impl Sender {
         }
         let (other, requests) = (end.other, end.requests());
         end.own.control().wants.mark.store(end.mark_for(len, end.size / 2), Relaxed);
-        let gone = Cell::new(false);
-        let ready = |_| match end.make_room(len) {
-            Err(LaneError::WouldBlock) if gone.get() => Some(Err(LaneError::PeerDied(None))),
-            Err(LaneError::WouldBlock) => None,
-            result => Some(result),
-        };
-        let arm = || requests.sleep(other.line(What::Room));
-        let at_slice_end = || gone.set(gone.get() || !alive());
-        let result = waiter.wait_seq(other.line(What::Room), deadline, ready, arm, at_slice_end);
-        requests.wake_up();
-        match result {
-            Ok(result) => result,
-            Err(Stop::TimedOut) => Err(LaneError::TimedOut),
-            Err(Stop::Interrupted) => Err(LaneError::Interrupted),
-        }
+        requests.wait(other, waiter, deadline, || end.make_room(len), alive)
     }
 
     /// Asks for a byte over the socket as soon as a record of `len` bytes fits, for one that is about to poll. True: it is
@@ -142,12 +127,7 @@ impl Sender {
     pub fn arm(&self, len: u64) -> bool {
         let end = &self.end;
         end.own.control().wants.mark.store(end.mark_for(len, 0), Relaxed);
-        end.requests().poll();
-        let armed = !end.is_ready(len);
-        if !armed {
-            end.requests().turn_away();
-        }
-        armed
+        end.requests().poll(|| end.is_ready(len))
     }
 
     /// No byte is needed any more. One may be on its way.
