@@ -88,11 +88,14 @@ fn overlaps(history: &[Op]) -> usize {
 fn threads_have_histories_of_a_queue() {
     let dog = Watchdog::new("threads", LIMIT);
     let log = Log::new();
-    let (mut strict, mut beside, runs) = (0, 0, 3000);
+    let (mut strict, mut beside, mut runs) = (0, 0, 0);
     for (capacity, crew) in [(1, 2), (2, 2), (4, 2), (1, 3), (2, 3), (4, 3)] {
-        dog.waits_for(format!("{crew} threads on a queue for {capacity}"));
+        dog.waits_for(format!("{crew} threads on a queue for {capacity}, {beside} operations beside others"));
         let queue = Options::bounded(capacity).leases(64).create::<Raw<u64>>().expect("made");
-        for seed in 0..runs / 6 {
+        // A loaded machine may run the threads one after the other for long: the last shape waits for an overlap.
+        let last = (capacity, crew) == (4, 3);
+        let mut seed = 0;
+        while seed < 500 || (last && beside == 0) {
             let mut history = run_threads(&queue, &log, crew, seed, |hand, rng| hand.push_or_pop(rng));
             let mut home = Hand::new(&log, HOME, &queue);
             while home.pop() {}
@@ -100,10 +103,10 @@ fn threads_have_histories_of_a_queue() {
             check(capacity, Rules::InProgress, &history).unwrap_or_else(|what| panic!("{what}"));
             strict += u64::from(is_linearizable(capacity, Rules::Strict, &history));
             beside += overlaps(&history);
+            (seed, runs) = (seed + 1, runs + 1);
         }
     }
     println!("{runs} runs, {beside} operations beside others, {strict} runs without a look in between");
-    assert!(beside > 0, "nothing ever happened at the same time");
 }
 
 #[test]
