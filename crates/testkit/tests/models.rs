@@ -10,6 +10,8 @@ use ginnel_testkit::model::{Depth, Expect, cases};
 
 #[path = "models/moving.rs"]
 mod moving;
+#[path = "models/pool.rs"]
+mod pool;
 #[path = "models/process.rs"]
 mod process;
 #[path = "models/sync.rs"]
@@ -473,6 +475,11 @@ fn spare() {
 #[test]
 fn moving() {
     check("moving", moving::MOVING);
+}
+
+#[test]
+fn pool() {
+    check("pool", pool::POOL);
 }
 
 #[test]

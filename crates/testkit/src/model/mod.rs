@@ -50,6 +50,7 @@ mod moving;
 mod mpsc;
 mod mutex;
 mod permits;
+mod pool;
 mod process;
 mod ring;
 mod rwlock;
@@ -247,6 +248,7 @@ pub fn cases(depth: Depth) -> Vec<Case> {
         detect::cases(depth),
         rwlock::cases(depth),
         process::cases(depth),
+        pool::cases(depth),
         moving::cases(depth),
     ];
     models.into_iter().flatten().collect()
