@@ -3,6 +3,9 @@
 //! A serde type crosses as postcard, [`Raw<T>`] as its own bytes, [`Checked<T>`] too, [`Json<T>`] as JSON. The bytes are made in memory of
 //! the thread and copied into the queue, and copied out before they are decoded: nothing is ever parsed where a peer
 //! could still write.
+//!
+//! A pool goes without the private memory: its values are written straight to where they lie ([`Message::put`], to an
+//! [`out::Out`]), one behind the other, and read where nobody writes any more ([`Message::take`]).
 
 use std::any::type_name;
 use std::cell::RefCell;
@@ -14,6 +17,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
 use crate::carry;
 use crate::error::{Error, ErrorKind, Result};
+
+#[doc(hidden)]
+pub mod out;
+
+use out::Out;
 
 /// A type whose bytes may be shared as they are: no padding, no pointers, every bit pattern is a value.
 ///
@@ -84,6 +92,16 @@ pub trait Message: Send + Sized + 'static {
             (value, scratch)
         })
     }
+
+    /// Appends the value to `out`, so that [`Message::take`] finds its end by itself. What stands there after an error is
+    /// undefined.
+    #[doc(hidden)]
+    fn put(&self, out: &mut Out<'_>) -> Result<()>;
+
+    /// The value that [`Message::put`] wrote at the beginning of `bytes`, which then begin behind it. The bytes are the
+    /// caller's, or nobody writes them any more.
+    #[doc(hidden)]
+    fn take(bytes: &mut &[u8]) -> Result<Self>;
 }
 
 /// Messages up to this many bytes are copied out to the stack.
@@ -142,6 +160,17 @@ where
         }
         T::try_read_from_bytes(bytes).map(Self).map_err(|_| undecodable::<T>("these bytes are no value"))
     }
+
+    #[inline(always)]
+    fn put(&self, out: &mut Out<'_>) -> Result<()> {
+        out.extend(self.0.as_bytes());
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn take(bytes: &mut &[u8]) -> Result<Self> {
+        Self::from_bytes(split_off::<T>(bytes, size_of::<T>())?)
+    }
 }
 
 impl<T: Plain> Message for Raw<T> {
@@ -167,6 +196,17 @@ impl<T: Plain> Message for Raw<T> {
         fill(value.as_mut_bytes())?;
         Ok(Self(value))
     }
+
+    #[inline(always)]
+    fn put(&self, out: &mut Out<'_>) -> Result<()> {
+        out.extend(self.0.as_bytes());
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn take(bytes: &mut &[u8]) -> Result<Self> {
+        Self::from_bytes(split_off::<T>(bytes, size_of::<T>())?)
+    }
 }
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Message for Json<T> {
@@ -181,6 +221,23 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Message for Json<T> {
 
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
         serde_json::from_slice(bytes).map(Self).map_err(undecodable::<T>)
+    }
+
+    fn put(&self, out: &mut Out<'_>) -> Result<()> {
+        self.with_bytes(|text| {
+            let len = u32::try_from(text.len()).map_err(|_| {
+                Error::new(ErrorKind::TooLarge, format!("a value of {} has 4 GiB of JSON", type_name::<T>()))
+            })?;
+            out.extend(&len.to_ne_bytes());
+            out.extend(text);
+            Ok(())
+        })?
+    }
+
+    fn take(bytes: &mut &[u8]) -> Result<Self> {
+        let (len, rest) = bytes.split_first_chunk().ok_or_else(|| cut_short::<T>(bytes.len()))?;
+        *bytes = rest;
+        Self::from_bytes(split_off::<T>(bytes, u32::from_ne_bytes(*len) as usize)?)
     }
 }
 
@@ -203,6 +260,24 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Message for T {
             Err(why) => Err(undecodable::<T>(why)),
         }
     }
+
+    #[inline(always)]
+    fn put(&self, out: &mut Out<'_>) -> Result<()> {
+        postcard::serialize_with_flavor(self, out).map_err(refused::<T>)
+    }
+
+    #[inline(always)]
+    fn take(bytes: &mut &[u8]) -> Result<Self> {
+        let (value, rest) = postcard::take_from_bytes(bytes).map_err(undecodable::<T>)?;
+        *bytes = rest;
+        Ok(value)
+    }
+}
+
+/// The first `len` bytes, which leave `bytes`.
+#[inline(always)]
+fn split_off<'a, T>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8]> {
+    bytes.split_off(..len).ok_or_else(|| cut_short::<T>(bytes.len()))
 }
 
 /// Largest buffer that a thread keeps for its next message.
@@ -270,6 +345,11 @@ fn undecodable<T>(why: impl std::fmt::Display) -> Error {
 #[cold]
 fn wrong_size<T>(found: usize) -> Error {
     undecodable::<T>(format!("it has {found} bytes instead of {}", size_of::<T>()))
+}
+
+#[cold]
+fn cut_short<T>(found: usize) -> Error {
+    undecodable::<T>(format!("it ends after {found} bytes"))
 }
 
 #[cfg(test)]

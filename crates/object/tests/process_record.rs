@@ -32,7 +32,7 @@ struct Load {
 }
 
 fn seal<T: Message>(manager: &Manager, value: &T) -> Sealed {
-    let sealed = bridge::seal(manager, |out| value.with_bytes(|bytes| out.extend_from_slice(bytes)));
+    let sealed = bridge::seal(manager, |out| value.put(out));
     sealed.expect("sealed")
 }
 
@@ -251,26 +251,16 @@ fn several_values_are_one_message() {
     let there = place.other();
     let (one, two) = (place.load(3), place.load(4));
     let sealed = bridge::seal(&place.manager, |out| {
-        for load in [&one, &two] {
-            let at = out.len();
-            out.extend_from_slice(&[0; 4]);
-            load.with_bytes(|bytes| out.extend_from_slice(bytes))?;
-            let len = (out.len() - at - 4) as u32;
-            out[at..at + 4].copy_from_slice(&len.to_ne_bytes());
-        }
-        Ok(())
+        one.put(out)?;
+        two.put(out)
     });
     let record = Record::make(&place.manager, HEAD, &[], sealed.expect("sealed")).expect("made");
     drop((one, two));
     let child = Record::redeem(&there, record.ticket().expect("free")).expect("there");
     assert!(child.start(1));
     let loads = child.take_args(|mut bytes| {
-        let mut loads = Vec::new();
-        while let Some((len, rest)) = bytes.split_first_chunk() {
-            let (value, rest) = rest.split_at(u32::from_ne_bytes(*len) as usize);
-            loads.push(Load::from_bytes(value)?);
-            bytes = rest;
-        }
+        let loads = [Load::take(&mut bytes)?, Load::take(&mut bytes)?];
+        assert_eq!(bytes, b"");
         Ok(loads)
     });
     let loads = loads.expect("decoded");
@@ -286,7 +276,7 @@ fn what_is_sealed_and_not_used_stays() {
     let load = place.load(5000);
     drop(seal(&place.manager, &load));
     let refused = bridge::seal(&place.manager, |out| {
-        load.with_bytes(|bytes| out.extend_from_slice(bytes))?;
+        load.put(out)?;
         u8::from_bytes(&[]).map(drop)
     });
     assert_eq!(refused.expect_err("it was").kind(), ErrorKind::Decode);

@@ -14,11 +14,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ginnel_object::bridge::{self, Head, Record};
+use ginnel_object::message::out::Out;
 use ginnel_object::{Manager, Message, Result};
 
 use crate::boot::settings::Boot;
 use crate::cgroup::OomKills;
-use crate::child::{Child, Process};
+use crate::child::{Child, Kind, Process};
 use crate::limits::Limits;
 use crate::sandbox::Sandbox;
 use crate::start::{self, Launched, Plan};
@@ -97,6 +98,8 @@ impl From<Stdio> for Redirect {
 pub(crate) struct Settings {
     pub(crate) name: Option<String>,
     pub(crate) daemon: bool,
+    /// Of a pool.
+    pub(crate) worker: bool,
     pub(crate) start: Start,
     pub(crate) on_parent_death: Option<OnParentDeath>,
     pub(crate) env_clear: bool,
@@ -121,7 +124,7 @@ impl Settings {
 
     /// Is the child killed when its starter dies?
     fn ends_with_parent(&self) -> bool {
-        self.daemon || self.on_parent_death == Some(OnParentDeath::Kill)
+        self.daemon || self.worker || self.on_parent_death == Some(OnParentDeath::Kill)
     }
 }
 
@@ -281,6 +284,14 @@ impl Builder {
         self
     }
 
+    /// It works for a pool of this process: it is killed when this process dies and ended when it exits, as a daemon, but
+    /// may have children; Ctrl-C at the terminal is this process's to answer.
+    #[doc(hidden)]
+    pub fn worker(mut self) -> Self {
+        self.settings.worker = true;
+        self
+    }
+
     /// Runs `f` in a child with these settings: a function, or a closure that captures nothing. One argument is given
     /// bare, several as a tuple, none as `()`.
     ///
@@ -329,7 +340,7 @@ impl Builder {
     fn begin(
         &self,
         thunk: u64,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+        write: impl FnOnce(&mut Out<'_>) -> Result<()>,
         launch: impl FnOnce(&Plan<'_>) -> Result<Launched>,
     ) -> Result<Arc<Child>> {
         service::current()?.check_intake()?;
@@ -344,8 +355,9 @@ impl Builder {
         let ends_with_parent = settings.ends_with_parent();
         let plan = Plan { settings: &settings, name: &name, manager, ticket, ends_with_parent };
         let oom_kills = settings.cgroup.as_deref().map(OomKills::of);
+        let kind = Kind { daemon: settings.daemon, worker: settings.worker };
         match launch(&plan) {
-            Ok(launched) => Ok(Child::new(name, settings.daemon, record, ticket, oom_kills, launched)),
+            Ok(launched) => Ok(Child::new(name, kind, record, ticket, oom_kills, launched)),
             Err(error) => {
                 record.settle(ticket);
                 Err(error)

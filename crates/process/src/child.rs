@@ -28,10 +28,10 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_se
 
 use crate::builder::Builder;
 use crate::cgroup::OomKills;
-use crate::error::{Panic, ProcessError};
+use crate::error::ProcessError;
 use crate::service;
 use crate::start::Launched;
-use crate::task::{Task, code};
+use crate::task::{self, Task, code};
 
 /// The exit code of a child of which nobody knows how it ended.
 const UNKNOWN: i32 = 255;
@@ -59,15 +59,22 @@ impl End {
 #[derive(Debug, Default)]
 struct Fate {
     end: Option<End>,
-    is_recovered: bool,
     /// Of the future that waits.
     waker: Option<Waker>,
+}
+
+/// What becomes of a child at the exit of its starter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) daemon: bool,
+    pub(crate) worker: bool,
 }
 
 /// A child that was started, as all its handles and the service share it.
 pub(crate) struct Child {
     name: String,
     daemon: bool,
+    worker: bool,
     pid: Pid,
     pidfd: OwnedFd,
     /// Who may wait for it: a fork of the starter may not.
@@ -77,6 +84,8 @@ pub(crate) struct Child {
     /// Where it was put into a control group.
     oom_kills: Option<OomKills>,
     fate: Mutex<Fate>,
+    /// Is it recovered? Held while somebody is at it, after the mutex of the fate or without.
+    is_recovered: Mutex<bool>,
 }
 
 impl fmt::Debug for Child {
@@ -93,7 +102,7 @@ impl Child {
     /// A child from its start on. The service waits for it from here on, whatever becomes of its handles.
     pub(crate) fn new(
         name: String,
-        daemon: bool,
+        kind: Kind,
         record: Record,
         ticket: BootTicket,
         oom_kills: Option<OomKills>,
@@ -101,8 +110,20 @@ impl Child {
     ) -> Arc<Self> {
         let Launched { pid, pidfd } = launched;
         let starter = std::process::id();
-        let fate = Mutex::default();
-        let child = Arc::new(Self { name, daemon, pid, pidfd, starter, record, ticket, oom_kills, fate });
+        let Kind { daemon, worker } = kind;
+        let child = Arc::new(Self {
+            name,
+            daemon,
+            worker,
+            pid,
+            pidfd,
+            starter,
+            record,
+            ticket,
+            oom_kills,
+            fate: Mutex::default(),
+            is_recovered: Mutex::default(),
+        });
         // It was there before the start, so it is there now.
         if let Ok(service) = service::current() {
             service.watch(&child);
@@ -116,6 +137,11 @@ impl Child {
 
     pub(crate) fn is_daemon(&self) -> bool {
         self.daemon
+    }
+
+    /// Is it ended, and not waited for, when this process exits?
+    pub(crate) fn ends_at_exit(&self) -> bool {
+        self.daemon || self.worker
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -138,7 +164,7 @@ impl Child {
             return fate.end;
         }
         let end = self.reap()?;
-        self.settle(&mut fate, end);
+        self.settle(end);
         fate.end = Some(end);
         let waker = fate.waker.take();
         drop(fate);
@@ -181,21 +207,23 @@ impl Child {
         super::waiting::is_readable(self.pidfd())
     }
 
-    fn settle(&self, fate: &mut Fate, end: End) {
+    fn settle(&self, end: End) {
         if self.starter != std::process::id() {
             return;
         }
         self.record.settle(self.ticket);
         if matches!(end, End::Killed(_)) || self.code_of_result().is_none() {
-            fate.is_recovered = true;
-            self.recover_now();
+            self.recover();
         }
     }
 
-    /// Recovers it, if nobody did. It has ended.
+    /// Recovers it, if nobody did; another thread that is at it is waited for. It has ended.
     pub(crate) fn recover(&self) {
-        if !std::mem::replace(&mut self.fate().is_recovered, true) {
+        // Recovery may be repeated: one that a panic has cut short is.
+        let mut is_recovered = self.is_recovered.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_recovered {
             self.recover_now();
+            *is_recovered = true;
         }
     }
 
@@ -230,11 +258,9 @@ impl Child {
     /// The result. Once, after the end.
     pub(crate) fn take<R: Message>(&self, end: End) -> Result<R, ProcessError> {
         let taken = self.record.take_result(|st, bytes| match st {
-            St::Returned => R::from_bytes(bytes).map_err(ProcessError::Decode),
-            St::Panicked => {
-                Err(Panic::from_bytes(bytes).map_or_else(ProcessError::Decode, ProcessError::Panicked))
-            }
-            _ => Err(Error::from_bytes(bytes).map_or_else(ProcessError::Decode, ProcessError::reported)),
+            St::Returned => task::whole::<R>(bytes).map_err(ProcessError::Decode),
+            St::Panicked => Err(task::whole(bytes).map_or_else(ProcessError::Decode, ProcessError::Panicked)),
+            _ => Err(task::whole(bytes).map_or_else(ProcessError::Decode, ProcessError::reported)),
         });
         taken.unwrap_or_else(|| {
             Err(match end {
@@ -385,6 +411,17 @@ impl<R: Message> Process<R> {
             }
         };
         self.child.take(end)
+    }
+
+    /// Has it ended, and all that it held been recovered? If not, `waker` is called when that is so, on whichever thread
+    /// notices. There is one waker a child: this one takes the place of that of a future.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn watch(&self, waker: &Waker) -> bool {
+        self.child.end_or_wake(waker).is_some_and(|_| {
+            self.child.recover();
+            true
+        })
     }
 
     /// Asks it to end: SIGTERM, which ends it unless it has a handler for it.

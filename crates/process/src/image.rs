@@ -19,6 +19,7 @@
 
 #![allow(unsafe_code, reason = "reads the headers of the running program, and makes a function of a number")]
 
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -27,6 +28,7 @@ use std::{fs, mem, ptr};
 use ginnel_object::{Error, ErrorKind, Result};
 use nix::libc;
 
+use crate::routine::Routine;
 use crate::task::Entry;
 
 /// The file header; `libc` has no alias for the width of the machine.
@@ -76,13 +78,19 @@ fn bytes_of(segment: &Segment) -> &'static [u8] {
 }
 
 fn is_code(address: usize) -> bool {
-    segments()
-        .iter()
-        .filter(|segment| segment.p_type == libc::PT_LOAD && segment.p_flags & libc::PF_X != 0)
-        .any(|segment| {
-            let first = bias().wrapping_add(segment.p_vaddr as usize);
-            address.checked_sub(first).is_some_and(|within| within < segment.p_memsz as usize)
-        })
+    // Most functions lie where this one does; a pool asks for each task.
+    static OWN: OnceLock<Option<Range<usize>>> = OnceLock::new();
+    let own = OWN.get_or_init(|| code().find(|range| range.contains(&offset_within())));
+    own.as_ref().is_some_and(|range| range.contains(&address)) || code().any(|range| range.contains(&address))
+}
+
+/// The ranges of addresses that hold code.
+fn code() -> impl Iterator<Item = Range<usize>> {
+    let code = |segment: &&Segment| segment.p_type == libc::PT_LOAD && segment.p_flags & libc::PF_X != 0;
+    segments().iter().filter(code).map(|segment| {
+        let first = bias().wrapping_add(segment.p_vaddr as usize);
+        first..first.saturating_add(segment.p_memsz as usize)
+    })
 }
 
 /// How far `entry` is from the start of the image.
@@ -111,6 +119,13 @@ pub(crate) fn entry_at(offset: u64) -> Option<Entry> {
     let code = code_at(offset)?;
     // SAFETY: I3; a child compares fingerprints before it asks.
     Some(unsafe { mem::transmute::<*const (), Entry>(code) })
+}
+
+/// The routine for the slots of a pool that is so far from the start.
+pub(crate) fn routine_at(offset: u64) -> Option<Routine> {
+    let code = code_at(offset)?;
+    // SAFETY: I3; a worker is a child, which has compared fingerprints.
+    Some(unsafe { mem::transmute::<*const (), Routine>(code) })
 }
 
 /// The function for `Builder::pre_run` that is so far from the start.

@@ -21,6 +21,8 @@ mod image;
 #[doc(hidden)]
 pub mod macros;
 mod panic;
+#[doc(hidden)]
+pub mod routine;
 mod service;
 mod start;
 mod waiting;

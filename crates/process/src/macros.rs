@@ -5,10 +5,11 @@
 
 use std::marker::PhantomData;
 
+use ginnel_object::message::out::Out;
 use ginnel_object::{Message, Result};
 
 use crate::child::Process;
-use crate::task::{Arg, Task, get};
+use crate::task::{Arg, Task};
 
 /// Runs a closure in a child: `spawn!(|&queue, n| ..)` gives it a handle of its own of `queue`, and moves `n`.
 ///
@@ -71,7 +72,7 @@ pub trait Captured {
     /// What the child has.
     type Owned;
     #[doc(hidden)]
-    fn write(&self, out: &mut Vec<u8>) -> Result<()>;
+    fn write(&self, out: &mut Out<'_>) -> Result<()>;
     #[doc(hidden)]
     fn read(bytes: &mut &[u8]) -> Result<Self::Owned>;
 }
@@ -79,24 +80,24 @@ pub trait Captured {
 impl<T: Message> Captured for Given<T> {
     type Owned = T;
 
-    fn write(&self, out: &mut Vec<u8>) -> Result<()> {
+    fn write(&self, out: &mut Out<'_>) -> Result<()> {
         Arg::<T>::write(&self.0, out)
     }
 
     fn read(bytes: &mut &[u8]) -> Result<T> {
-        get(bytes)
+        T::take(bytes)
     }
 }
 
 impl<T: Message + Clone> Captured for Lent<'_, T> {
     type Owned = T;
 
-    fn write(&self, out: &mut Vec<u8>) -> Result<()> {
+    fn write(&self, out: &mut Out<'_>) -> Result<()> {
         Arg::<T>::write(self.0, out)
     }
 
     fn read(bytes: &mut &[u8]) -> Result<T> {
-        get(bytes)
+        T::take(bytes)
     }
 }
 
@@ -105,7 +106,7 @@ macro_rules! captured {
         impl<$($capture: Captured),+> Captured for ($($capture,)+) {
             type Owned = ($($capture::Owned,)+);
 
-            fn write(&self, out: &mut Vec<u8>) -> Result<()> {
+            fn write(&self, out: &mut Out<'_>) -> Result<()> {
                 let ($($value,)+) = self;
                 $($value.write(out)?;)+
                 Ok(())
@@ -133,7 +134,7 @@ where
     type Output = R;
     type Parameters = C::Owned;
 
-    fn write(args: &Captures<C>, out: &mut Vec<u8>) -> Result<()> {
+    fn write(args: &Captures<C>, out: &mut Out<'_>) -> Result<()> {
         args.0.write(out)
     }
 

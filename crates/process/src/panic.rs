@@ -76,9 +76,10 @@ fn message(payload: &(dyn Any + Send)) -> String {
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a value that is no text").into()
 }
 
-/// Runs `body`; its panic, if one came out of it.
-pub(crate) fn catch<R>(body: impl FnOnce() -> R) -> Result<R, Panic> {
-    // What the body left half done is not looked at again: the process ends.
+/// Runs `body`; its panic, if one came out of it. In a child of ginnel, where the hook is installed, the panic says where
+/// it began.
+pub fn catch<R>(body: impl FnOnce() -> R) -> Result<R, Panic> {
+    // What the body left half done is not looked at again: the process ends, or takes up another task.
     panic::catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
         let message = message(&*payload);
         let last = LAST.with(|last| last.try_borrow_mut().ok()?.take());
@@ -92,7 +93,7 @@ pub(crate) fn catch<R>(body: impl FnOnce() -> R) -> Result<R, Panic> {
 
 /// Makes the panic the result of the child.
 pub(crate) fn leave(manager: &Manager, record: &Record, panic: &Panic) {
-    let sealed = bridge::seal(manager, |out| panic.with_bytes(|bytes| out.extend_from_slice(bytes)));
+    let sealed = bridge::seal(manager, |out| panic.put(out));
     // Without the text the starter still has the exit code.
     let _ = sealed.and_then(|sealed| record.put_result(St::Panicked, sealed));
 }

@@ -1,17 +1,18 @@
 //! Tasks: what can be run in another process, and how its arguments cross.
 //!
 //! A task is a type without size: a function item, or a closure that captures nothing. So nothing of it travels but
-//! the place of `entry`, made for that type, in the image that both processes run. Each argument crosses as a message
-//! of its own, behind its length, so that `Raw` and `Json` work as arguments too.
+//! the place of a function, made for that type, in the image that both processes run. Each argument crosses as a message
+//! that knows where it ends (`Message::put`, `Message::take`), so that `Raw` and `Json` work as arguments too.
 //!
 //! Invariants
-//! - I1 whoever calls `entry` for `F` was told so by a process that had a value of `F`.
+//! - I1 whoever calls a function that conjures an `F` was told so by a process that had a value of `F`.
 
 #![allow(unsafe_code, reason = "takes a value of a type without size out of nothing, as its starter had one")]
 
 use std::ptr::NonNull;
 
 use ginnel_object::bridge::{self, Record, St};
+use ginnel_object::message::out::Out;
 use ginnel_object::{Error, ErrorKind, Manager, Message, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,54 +36,49 @@ pub(crate) mod code {
 )]
 pub trait Arg<P> {
     #[doc(hidden)]
-    fn write(&self, out: &mut Vec<u8>) -> Result<()>;
-}
-
-/// Appends a message behind its length.
-fn put(out: &mut Vec<u8>, bytes: &[u8]) -> Result<()> {
-    let length = u32::try_from(bytes.len())
-        .map_err(|_| Error::new(ErrorKind::TooLarge, "an argument has more than 4 GiB"))?;
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(bytes);
-    Ok(())
+    fn write(&self, out: &mut Out<'_>) -> Result<()>;
 }
 
 impl<P: Message> Arg<P> for P {
-    fn write(&self, out: &mut Vec<u8>) -> Result<()> {
-        self.with_bytes(|bytes| put(out, bytes))?
+    fn write(&self, out: &mut Out<'_>) -> Result<()> {
+        self.put(out)
     }
 }
 
 impl<P: Message + Clone> Arg<P> for &P {
-    fn write(&self, out: &mut Vec<u8>) -> Result<()> {
-        P::with_bytes(self, |bytes| put(out, bytes))?
+    fn write(&self, out: &mut Out<'_>) -> Result<()> {
+        P::put(self, out)
     }
 }
 
 impl Arg<String> for &str {
-    fn write(&self, out: &mut Vec<u8>) -> Result<()> {
-        put(out, &encoded(*self)?)
+    fn write(&self, out: &mut Out<'_>) -> Result<()> {
+        encode(*self, out)
     }
 }
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Arg<Vec<T>> for &[T] {
-    fn write(&self, out: &mut Vec<u8>) -> Result<()> {
-        put(out, &encoded(*self)?)
+    fn write(&self, out: &mut Out<'_>) -> Result<()> {
+        encode(*self, out)
     }
 }
 
-fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
-    postcard::to_allocvec(value)
+/// As the owned type would be written.
+fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Out<'_>) -> Result<()> {
+    postcard::serialize_with_flavor(value, out)
         .map_err(|why| Error::new(ErrorKind::Encode, format!("an argument cannot be encoded: {why}")))
 }
 
-/// Takes the next argument off the front.
-pub(crate) fn get<P: Message>(bytes: &mut &[u8]) -> Result<P> {
-    let short = || Error::new(ErrorKind::Decode, "the arguments of a process end too early");
-    let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(short)?;
-    let (message, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)?;
-    *bytes = rest;
-    P::from_bytes(message)
+/// The value in these bytes, all of them.
+///
+/// # Errors
+/// `Decode`.
+pub(crate) fn whole<P: Message>(mut bytes: &[u8]) -> Result<P> {
+    let value = P::take(&mut bytes)?;
+    if bytes.is_empty() {
+        return Ok(value);
+    }
+    Err(Error::new(ErrorKind::Decode, format!("{} bytes are left over behind a result", bytes.len())))
 }
 
 /// A function that can run in another process: a function item, or a closure that captures nothing.
@@ -100,7 +96,7 @@ pub trait Task<Args, Signature>: Copy + Send + 'static {
     #[doc(hidden)]
     type Parameters;
     #[doc(hidden)]
-    fn write(args: &Args, out: &mut Vec<u8>) -> Result<()>;
+    fn write(args: &Args, out: &mut Out<'_>) -> Result<()>;
     #[doc(hidden)]
     fn read(bytes: &mut &[u8]) -> Result<Self::Parameters>;
     #[doc(hidden)]
@@ -115,7 +111,7 @@ where
     type Output = R;
     type Parameters = ();
 
-    fn write((): &(), _: &mut Vec<u8>) -> Result<()> {
+    fn write((): &(), _: &mut Out<'_>) -> Result<()> {
         Ok(())
     }
 
@@ -138,12 +134,12 @@ where
     type Output = R;
     type Parameters = P;
 
-    fn write(args: &A, out: &mut Vec<u8>) -> Result<()> {
+    fn write(args: &A, out: &mut Out<'_>) -> Result<()> {
         args.write(out)
     }
 
     fn read(bytes: &mut &[u8]) -> Result<P> {
-        get(bytes)
+        P::take(bytes)
     }
 
     fn call(self, parameter: P) -> R {
@@ -162,13 +158,13 @@ macro_rules! tasks_of {
             type Output = R;
             type Parameters = ($($parameter,)+);
 
-            fn write(($($value,)+): &($($arg,)+), out: &mut Vec<u8>) -> Result<()> {
+            fn write(($($value,)+): &($($arg,)+), out: &mut Out<'_>) -> Result<()> {
                 $($value.write(out)?;)+
                 Ok(())
             }
 
             fn read(bytes: &mut &[u8]) -> Result<Self::Parameters> {
-                Ok(($(get::<$parameter>(bytes)?,)+))
+                Ok(($($parameter::take(bytes)?,)+))
             }
 
             fn call(self, ($($value,)+): Self::Parameters) -> R {
@@ -186,13 +182,19 @@ tasks_of!(A1 P1 a, A2 P2 b, A3 P3 c, A4 P4 d, A5 P5 e, A6 P6 f);
 /// Where a child begins its work; the code to exit with.
 pub(crate) type Entry = fn(&'static Manager, &Record) -> i32;
 
-/// Takes the arguments, runs the task, leaves the result.
-pub(crate) fn entry<F: Task<A, S>, A, S>(manager: &'static Manager, record: &Record) -> i32 {
+/// The task itself. Nothing of it has crossed, because there is nothing of it.
+#[inline(always)]
+pub(crate) fn conjure<F: Task<A, S>, A, S>() -> F {
     const {
         assert!(size_of::<F>() == 0, "this closure captures variables: pass them as arguments, or use spawn!")
     };
     // SAFETY: I1; a type without size has nothing to read, and its value exists in the starter.
-    let task: F = unsafe { NonNull::<F>::dangling().read() };
+    unsafe { NonNull::<F>::dangling().read() }
+}
+
+/// Takes the arguments, runs the task, leaves the result.
+pub(crate) fn entry<F: Task<A, S>, A, S>(manager: &'static Manager, record: &Record) -> i32 {
+    let task: F = conjure();
     let parameters = match record.take_args(|mut bytes| F::read(&mut bytes)) {
         Ok(parameters) => parameters,
         Err(error) => return fail(manager, record, &error),
@@ -204,7 +206,7 @@ pub(crate) fn entry<F: Task<A, S>, A, S>(manager: &'static Manager, record: &Rec
 pub(crate) fn finish<R: Message>(manager: &Manager, record: &Record, came: Result<R, Panic>) -> i32 {
     match came {
         Ok(value) => {
-            let sealed = bridge::seal(manager, |out| value.with_bytes(|bytes| out.extend_from_slice(bytes)));
+            let sealed = bridge::seal(manager, |out| value.put(out));
             match sealed.and_then(|sealed| record.put_result(St::Returned, sealed)) {
                 Ok(()) => 0,
                 Err(error) => fail(manager, record, &error),
@@ -219,7 +221,7 @@ pub(crate) fn finish<R: Message>(manager: &Manager, record: &Record, came: Resul
 
 /// Says why the task was not run, or its result not sent.
 pub(crate) fn fail(manager: &Manager, record: &Record, error: &Error) -> i32 {
-    let sealed = bridge::seal(manager, |out| error.with_bytes(|bytes| out.extend_from_slice(bytes)));
+    let sealed = bridge::seal(manager, |out| error.put(out));
     // Without it the starter still has the exit code.
     let _ = sealed.and_then(|sealed| record.put_result(St::Undecodable, sealed));
     code::FAILED

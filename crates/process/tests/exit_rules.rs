@@ -112,6 +112,7 @@ fn programs() {
             say(&child.pid().to_string());
             wait_for_a_byte();
         }
+        "worker" => worker(),
         "orphans" => orphans(),
         "nested" => {
             let grandchild = || {
@@ -142,6 +143,21 @@ fn programs() {
     }
 }
 
+/// Has a worker, and interrupts it.
+fn worker() {
+    let body = |begun: Event| {
+        begun.set();
+        stand_still();
+    };
+    let begun = Event::new().expect("an event");
+    let child = Process::builder().worker().spawn(body, &begun).expect("a child");
+    begun.wait();
+    child.interrupt().expect("it lives");
+    say(&child.pid().to_string());
+    wait_for_a_byte();
+    assert!(child.is_alive(), "an interrupt is not for it");
+}
+
 /// Has children of all kinds, and does not end.
 fn orphans() {
     // It is one of its own once it runs, not before.
@@ -154,10 +170,11 @@ fn orphans() {
     let builder = Process::builder();
     let daemon = builder.clone().daemon().spawn(stand_still, ()).expect("a child");
     let tied = builder.clone().on_parent_death(OnParentDeath::Kill).spawn(stand_still, ()).expect("a child");
+    let worker = builder.clone().worker().spawn(stand_still, ()).expect("a child");
     let again = builder.clone().daemon().start(Start::Exec).spawn(stand_still, ()).expect("a child");
     let other = builder.spawn(goes_on, &begun).expect("a child");
     begun.wait();
-    for child in [daemon.pid(), tied.pid(), again.pid(), other.pid()] {
+    for child in [daemon.pid(), tied.pid(), worker.pid(), again.pid(), other.pid()] {
         say(&child.to_string());
     }
     stand_still();
@@ -191,7 +208,7 @@ fn exit_waits_as_well_and_keeps_its_code() {
 #[test]
 fn daemons_end_with_the_program_even_stubborn_ones() {
     let _watchdog = watchdog("daemons");
-    for name in ["daemon", "stubborn"] {
+    for name in ["daemon", "stubborn", "worker"] {
         let mut program = Program::new(name);
         let daemon = pidfd_open(program.hear_number(), PidfdFlags::empty()).expect("it lives");
         assert!(!has_ended(&daemon, Duration::ZERO));
@@ -206,11 +223,11 @@ fn daemons_end_with_the_program_even_stubborn_ones() {
 fn a_killed_program_takes_those_with_it_that_are_tied_to_it() {
     let _watchdog = watchdog("orphans");
     let mut program = Program::new("orphans");
-    let [daemon, tied, again, other] =
-        [(); 4].map(|()| pidfd_open(program.hear_number(), PidfdFlags::empty()).expect("it lives"));
+    let [daemon, tied, worker, again, other] =
+        [(); 5].map(|()| pidfd_open(program.hear_number(), PidfdFlags::empty()).expect("it lives"));
     program.child.kill().expect("ours");
     program.child.wait().expect("ours");
-    for child in [daemon, tied, again] {
+    for child in [daemon, tied, worker, again] {
         assert!(has_ended(&child, Duration::from_secs(60)));
     }
     assert!(!has_ended(&other, Duration::ZERO));
@@ -276,6 +293,8 @@ fn a_daemon_may_not_have_children() {
     let body = || (info::current().daemon, Process::spawn(|| (), ()).map_err(|error| error.kind()).err());
     let child = Process::builder().daemon().spawn(body, ()).expect("a child");
     assert_eq!(child.join().expect("answers"), (true, Some(ErrorKind::Invalid)));
-    let child = Process::spawn(body, ()).expect("a child");
-    assert_eq!(child.join().expect("answers"), (false, None));
+    for builder in [Process::builder(), Process::builder().worker()] {
+        let child = builder.spawn(body, ()).expect("a child");
+        assert_eq!(child.join().expect("answers"), (false, None));
+    }
 }

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use ginnel_object::event::Event;
+use ginnel_object::lock::Lock;
 use ginnel_object::ready::Registration;
 use ginnel_object::select::{Select, wait_any};
 use ginnel_object::{Manager, Queue};
@@ -119,6 +120,36 @@ fn the_waker_is_called_by_whoever_finds_the_end() {
     assert!(matches!(pin!(&mut child).poll(&mut context), Poll::Ready(Ok(1))));
     // Once more: no panic, and no value.
     assert!(matches!(pin!(&mut child).poll(&mut context), Poll::Ready(Err(ProcessError::Exited(0)))));
+}
+
+#[test]
+fn one_that_is_watched_rings_at_its_end_and_is_recovered_by_then() {
+    let _watchdog = watchdog("watched");
+    for is_killed in [false, true] {
+        let (go, lock) = (Event::new().expect("an event"), Lock::new().expect("a lock"));
+        let body = |go: Event, lock: Lock| {
+            let held = lock.lock().expect("it is free");
+            go.wait();
+            // It ends in order, and holds the lock all the same.
+            std::mem::forget(held);
+            std::mem::forget(lock);
+        };
+        let child = Process::spawn(body, (&go, &lock)).expect("a child");
+        let bell = Arc::new(Bell::default());
+        assert!(!child.watch(&Waker::from(Arc::clone(&bell))));
+        while lock.try_lock().is_ok_and(|held| held.is_some()) {}
+        if is_killed {
+            child.kill().expect("it lives");
+        } else {
+            go.set();
+        }
+        let mut rung = bell.0.lock().expect("no panics");
+        while !*rung {
+            rung = bell.1.wait(rung).expect("no panics");
+        }
+        assert!(child.watch(Waker::noop()));
+        assert!(lock.try_lock().expect("recovered").is_some());
+    }
 }
 
 #[test]

@@ -78,8 +78,15 @@ pub fn wait<T>(
 /// sleepers to [`park::wake_all`] by recovery, or to the ends of their slices.
 #[inline(always)]
 pub fn post_all(line: &WaitLine) {
+    post_all_when(line, || true);
+}
+
+/// [`post_all`], for a commit that may not be worth a wake yet: `worth` is asked only when somebody waits. If it says
+/// no, those who wait stay announced, and a later post (or the end of their slices) wakes them.
+#[inline(always)]
+pub fn post_all_when(line: &WaitLine, worth: impl FnOnce() -> bool) {
     fence(SeqCst); // E2
-    if line.flag.load(Relaxed) != 0 {
+    if line.flag.load(Relaxed) != 0 && worth() {
         open(line);
     }
 }
@@ -203,6 +210,17 @@ mod tests {
         assert_eq!(line.seq.load(Relaxed), 0);
         assert_eq!(arm(&line), Arm::Sleep(0));
         post_all(&line);
+        assert_eq!((line.seq.load(Relaxed), line.flag.load(Relaxed)), (1, 0));
+    }
+
+    #[test]
+    fn a_post_that_is_not_worth_a_wake_leaves_the_flag() {
+        let line = WaitLine::default();
+        post_all_when(&line, || unreachable!("nobody waits"));
+        assert_eq!(arm(&line), Arm::Sleep(0));
+        post_all_when(&line, || false);
+        assert_eq!((line.seq.load(Relaxed), line.flag.load(Relaxed)), (0, 1));
+        post_all_when(&line, || true);
         assert_eq!((line.seq.load(Relaxed), line.flag.load(Relaxed)), (1, 0));
     }
 

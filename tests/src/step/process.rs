@@ -48,7 +48,7 @@ struct RecordWorld {
 }
 
 fn sealed(manager: &Manager, parcel: &Parcel) -> ginnel::Result<Sealed> {
-    bridge::seal(manager, |out| parcel.with_bytes(|bytes| out.extend_from_slice(bytes)))
+    bridge::seal(manager, |out| parcel.put(out))
 }
 
 /// A start with what it carries.

@@ -27,7 +27,7 @@ impl Pair {
 
     fn sealed(manager: &Manager) -> Sealed {
         let count = manager.create::<Mutex<u64>>().expect("room");
-        seal(manager, |out| count.with_bytes(|bytes| out.extend_from_slice(bytes))).expect("sealed")
+        seal(manager, |out| count.put(out)).expect("sealed")
     }
 
     fn record(&self) -> (Record, BootTicket) {

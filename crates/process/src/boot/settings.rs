@@ -7,8 +7,9 @@
 //! Invariants
 //! - I1 a child takes its settings on while it has one thread: before its function, and before anything of ginnel starts
 //!   one. The zygote has one as well, or it is not used.
+//! - I2 an ignored signal runs no code of ours.
 
-#![allow(unsafe_code, reason = "changes the environment of a new process")]
+#![allow(unsafe_code, reason = "changes the environment and the signals of a new process")]
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -17,6 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{self, Path};
 
 use ginnel_object::{Error, ErrorKind, Result};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
@@ -36,6 +38,7 @@ pub(crate) struct Boot {
     pub(crate) name: String,
     pub(crate) parent_name: String,
     pub(crate) daemon: bool,
+    worker: bool,
     env_clear: bool,
     /// Set, or removed; in this order.
     env: Vec<(OsString, Option<OsString>)>,
@@ -71,6 +74,7 @@ impl Boot {
             name: name.into(),
             parent_name: info::current().name,
             daemon: settings.daemon,
+            worker: settings.worker,
             env_clear: settings.env_clear,
             env,
             cwd,
@@ -138,6 +142,10 @@ impl Boot {
                 .map_err(|why| refused(&format!("its nice value cannot be {nice}"), why))?;
         }
         self.limits.apply()?;
+        if self.worker {
+            // SAFETY: I2.
+            let _ = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) };
+        }
         if let Some(offset) = self.pre_run {
             function_at(offset)?()?;
         }

@@ -58,7 +58,7 @@ impl Service {
             if children.is_empty() {
                 break;
             }
-            let (daemons, others): (Vec<_>, Vec<_>) = children.iter().partition(|child| child.is_daemon());
+            let (daemons, others): (Vec<_>, Vec<_>) = children.iter().partition(|child| child.ends_at_exit());
             for daemon in &daemons {
                 let _ = daemon.signal(Signal::TERM);
             }
