@@ -8,7 +8,8 @@
 //! Reading order: [`atomic`] (the one door to atomics), [`mod@line`], [`participant`] (who owns a word, and
 //! [`Liveness`]), [`header`] (the front page of a segment), [`entry`] (its objects), [`record`] and [`lane`]
 //! (a queue), [`peer`] (the same between two that do not trust each other), [`wait`] (the line a sleeper waits on),
-//! [`lock`] and [`signal`] (what is made of such lines), [`process`] (what a starter and its child share).
+//! [`lock`] and [`signal`] (what is made of such lines), [`process`] (what a starter and its child share),
+//! [`pool`] (what a pool and its workers do).
 #![cfg_attr(not(loom), no_std)]
 
 pub mod atomic;
@@ -22,6 +23,7 @@ pub mod lock;
 pub mod mpsc;
 pub mod participant;
 pub mod peer;
+pub mod pool;
 pub mod process;
 pub mod record;
 pub mod ring;
@@ -34,4 +36,4 @@ pub use participant::{Liveness, ParticipantId};
 /// Version of everything in this crate. Segments of another version are refused at attach.
 ///
 /// Rises with every change of an offset, a size or the meaning of a word.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;

@@ -13,6 +13,7 @@ mod slots;
 
 pub mod blocks;
 pub mod broadcast;
+pub mod dispatch;
 pub mod lane;
 pub mod mpsc;
 pub mod ring;
