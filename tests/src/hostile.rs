@@ -1,6 +1,6 @@
 //! Operations beside a peer that overwrites the segment.
 //!
-//! A round: a fresh segment with a queue of some kind and a mutex; workers that attach, take their handles and use them;
+//! A round: a fresh segment with a queue of some kind, or a crew, and a mutex; workers that attach, take their handles and use them;
 //! then a scribbler that overwrites words somewhere in it (an area: a page, a ring, or all of it), at a rate that differs
 //! from round to round. Whatever the words say, an operation ends in time, with a result or a clean error: no signal, no
 //! panic, no hang. What a worker receives may be nonsense; it only must not harm it. Every kind meets every area.
@@ -16,6 +16,7 @@
 //!
 //! [`strangers`] does the same to connections between those who do not trust each other.
 
+mod pool;
 mod queues;
 pub mod strangers;
 mod workers;
@@ -69,9 +70,12 @@ enum Kind {
     Mpsc,
     /// Everything to everybody.
     Broadcast,
+    /// A crew: what a pool and its workers share.
+    Crew,
 }
 
-const KINDS: [Kind; 6] = [Kind::Queue, Kind::Values, Kind::Letters, Kind::Bytes, Kind::Mpsc, Kind::Broadcast];
+const KINDS: [Kind; 7] =
+    [Kind::Queue, Kind::Values, Kind::Letters, Kind::Bytes, Kind::Mpsc, Kind::Broadcast, Kind::Crew];
 
 /// Which words are overwritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +86,7 @@ enum Area {
     Control,
     /// The second, where headers and payloads alternate.
     Body,
-    /// The words of the mutex, or of the blocks where there are any.
+    /// The words of the mutex, or of the blocks or trays where there are any.
     Other,
     /// All of it.
     Everything,
@@ -103,6 +107,9 @@ impl Area {
             Self::Control => object(workers::SUBJECT).map(|at| at..at + page)?,
             Self::Body => object(workers::SUBJECT).map(|at| at + page..at + page + body)?,
             Self::Other if kind == Kind::Letters => object(queues::POOL).map(|at| at..at + 64)?,
+            Self::Other if kind == Kind::Crew => {
+                object(workers::SUBJECT).map(|at| at + pool::TRAYS.start..at + pool::TRAYS.end)?
+            }
             Self::Other => object(workers::MUTEX).map(|at| at..at + 32)?,
             Self::Everything => 0..view.words(),
         })
@@ -212,6 +219,7 @@ fn furnish(manager: &Manager, kind: Kind) -> ginnel::Result<()> {
     match kind {
         Kind::Bytes => drop(workers::lane().producer::<[u8]>(manager, workers::SUBJECT)?),
         Kind::Values => drop(workers::lane().producer::<u64>(manager, workers::SUBJECT)?),
+        Kind::Crew => pool::furnish(manager)?,
         _ => queues::furnish(manager, kind)?,
     }
     drop(manager.get_or_create_with::<Mutex<[u64; 2]>>(workers::MUTEX, Init(Some([0, 0])))?);

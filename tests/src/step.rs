@@ -13,6 +13,7 @@ mod mpsc;
 mod mutex;
 mod peer;
 mod pipe;
+mod pool;
 mod preempt;
 mod process;
 mod queue;
@@ -191,6 +192,14 @@ pub const TARGETS: &[Target] = &[
         "recover a starter, and a starter with its child: the record is taken apart",
         process::dismantle,
     ),
+    Target::new(
+        "pool-worker",
+        "claim, run and commit a task, which is then run again or given up",
+        pool::worker,
+    ),
+    Target::new("pool-chunk", "run three items of a chunk", pool::chunk),
+    Target::new("pool-parent", "submit a task, cancel it, take the result of one", pool::parent),
+    Target::new("pool-recover", "recover a worker in a task, and a parent with its worker", pool::recover),
     Target::new("control-nobodys", "a lock that does not know who holds it", sync::nobodys).broken(),
     Target::new("push-stopped", "send, stopped at each instruction while others work", queue::push_stopped),
     Target::new("pop-stopped", "receive, stopped at each instruction", queue::pop_stopped),

@@ -36,11 +36,14 @@ use crate::handle::Handle;
 use crate::life::{self, Withdrawn};
 use crate::manager::Manager;
 use crate::message::Message;
+use crate::message::out::Out;
 use crate::process_record::{self as record, Place};
 use crate::ready::Source;
 use crate::sweep::tag;
 use crate::words;
 
+/// What a pool and its workers share.
+pub use crate::crew;
 pub use crate::ready::sealed::Ready;
 pub use ginnel_layout::process::{St, Step};
 
@@ -86,12 +89,12 @@ pub struct Sealed {
 ///
 /// # Errors
 /// Those of `write`; `Full` when there is no room for a long message, `Forked`.
-pub fn seal(manager: &Manager, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Sealed> {
+pub fn seal(manager: &Manager, write: impl FnOnce(&mut Out<'_>) -> Result<()>) -> Result<Sealed> {
     let arena = &manager.arena;
     arena.segment().check_fork()?;
     carry::collecting(arena, || {
         let mut bytes = Vec::new();
-        write(&mut bytes)?;
+        write(&mut Out::vec(&mut bytes))?;
         let mut parcels = carry::collected().unwrap_or_else(|| Outgoing::none(arena));
         let table = envelope::table_of(&parcels);
         if bytes.len() + table.len() > INLINE_MAX {
@@ -401,7 +404,10 @@ impl Sealed {
 
 /// An error as a child would return it.
 fn bytes_of(error: &Error) -> Vec<u8> {
-    error.with_bytes(<[u8]>::to_vec).unwrap_or_default()
+    let mut bytes = Vec::new();
+    // One that cannot be encoded is answered by none: the reader says that it cannot be read.
+    let _ = error.put(&mut Out::vec(&mut bytes));
+    bytes
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! A handle or a block inside a message belongs to its sender until the receiver makes it his; whose death frees it
 //! depends on whether the message is committed and not acknowledged. The word beside it, its carrier, names the
-//! message, and the queue, the pipe or the process record answers.
+//! message, and the queue, the pipe, the pool or the process record answers.
 
 use ginnel_layout::atomic::Ordering::Relaxed;
 use ginnel_layout::entry::{Carrier, Entry, st};
@@ -10,6 +10,7 @@ use ginnel_layout::record::kind;
 use ginnel_queue::lane::Lane;
 use ginnel_segment::Segment;
 
+use crate::crew;
 use crate::envelope;
 use crate::life;
 use crate::process_record;
@@ -31,6 +32,7 @@ pub(crate) fn is_in_flight(segment: &Segment, carrier: Carrier) -> bool {
         }
         tag::PIPE => words::pipe_of(segment, entry)
             .is_some_and(|(control, ring)| Lane::in_flight(control, ring, carrier.position)),
+        tag::POOL => crew::is_in_flight(segment, entry, carrier.position),
         tag::PROCESS => process_record::is_in_flight(segment, entry, state.generation, carrier.position),
         _ => false,
     }

@@ -438,6 +438,12 @@ pub(crate) fn collected() -> Option<Outgoing> {
     OUT.take()
 }
 
+/// Was anything collected so far?
+#[inline(always)]
+pub(crate) fn is_collecting_any() -> bool {
+    OUT.with_borrow(Option::is_some)
+}
+
 /// Runs `decode`, whose handles are taken from `incoming`; gives both back.
 pub(crate) fn unpacking<R>(incoming: Incoming, decode: impl FnOnce() -> R) -> (R, Option<Incoming>) {
     let before = IN.replace(Some(incoming));

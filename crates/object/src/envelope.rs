@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::shared::Shared;
 
 /// Set in the `kind` of a message whose bytes lie in an object of their own; the place has its parcel.
-const LONG: u32 = 1 << 31;
+pub(crate) const LONG: u32 = 1 << 31;
 
 /// A message taken apart. The rest of its `kind` is the number of its parcels.
 enum Message<'a> {
@@ -112,6 +112,46 @@ impl<'a> Unpacked<'a> {
         carry::unpacking(incoming, || match &letter {
             None => read(Ok(body)),
             Some(letter) => read(split(letter, parcels).map(|(body, _)| body)),
+        })
+    }
+}
+
+/// What a message carried, all of it ours; its bytes lie where whoever received it kept them.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// Where they lie instead, with the table behind them.
+    letter: Option<(Shared<[u8]>, usize)>,
+    incoming: Incoming,
+}
+
+impl Received {
+    /// [`Unpacked::receive`]: `bytes` are those in the place, with the table behind the body.
+    ///
+    /// # Errors
+    /// As [`Unpacked::receive`].
+    pub(crate) fn receive(arena: &Arc<Arena>, bytes: &[u8], kind: u32) -> Result<Self> {
+        let Unpacked { letter, parcels, incoming, .. } = Unpacked::receive(arena, bytes, kind)?;
+        Ok(Self { letter: letter.map(|letter| (letter, parcels)), incoming })
+    }
+
+    /// Bytes of the letter, if there is one.
+    pub(crate) fn letter_len(&self) -> Option<usize> {
+        self.letter.as_ref().map(|(letter, _)| letter.len())
+    }
+
+    /// Runs `read` on the body: that of the letter, or else of `bytes`, which are those of [`Received::receive`]. Its
+    /// handles are those that were received. Gives those back, which are freed where nobody took them; after the
+    /// acknowledgement.
+    pub(crate) fn decode<R>(
+        self,
+        bytes: &[u8],
+        kind: u32,
+        read: impl FnOnce(Result<&[u8]>) -> R,
+    ) -> (R, Option<Incoming>) {
+        let Self { letter, incoming } = self;
+        carry::unpacking(incoming, || match &letter {
+            None => read(split(bytes, (kind & !LONG) as usize).map(|(body, _)| body)),
+            Some((letter, parcels)) => read(split(letter, *parcels).map(|(body, _)| body)),
         })
     }
 }

@@ -16,6 +16,7 @@ use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::{AtomicU32, AtomicU64};
 use ginnel_layout::line::PAGE;
 use ginnel_layout::lock::{CondvarWords, LockWords, OnceWords, ReaderCell, RwLockWords};
+use ginnel_layout::pool::{CrewFront, SeatWords, SlotWords};
 use ginnel_layout::process::ProcessWords;
 use ginnel_layout::signal::{BarrierWords, EventWords, PermitWords, SemaphoreWords};
 use ginnel_segment::Segment;
@@ -57,6 +58,12 @@ unsafe impl Shared for EventWords {}
 unsafe impl Shared for BarrierWords {}
 // SAFETY: I3: repr(C), atomics only.
 unsafe impl Shared for ProcessWords {}
+// SAFETY: I3: repr(C), atomics only.
+unsafe impl Shared for CrewFront {}
+// SAFETY: I3: repr(C), atomics only.
+unsafe impl Shared for SeatWords {}
+// SAFETY: I3: repr(C), atomics only.
+unsafe impl Shared for SlotWords {}
 
 /// Why a wait ended, if it may have been a signal.
 pub(crate) trait MayBeInterrupted {

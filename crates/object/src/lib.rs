@@ -17,6 +17,8 @@ pub mod broadcast;
 #[cfg(feature = "compat")]
 pub mod compat;
 pub mod condvar;
+#[doc(hidden)]
+pub mod crew;
 pub mod error;
 pub mod event;
 pub mod info;

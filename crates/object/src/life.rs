@@ -63,6 +63,7 @@ use ginnel_layout::participant::PARTICIPANTS_MAX;
 use ginnel_segment::Segment;
 
 use crate::carrier;
+use crate::crew;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process_record;
 use crate::queue;
@@ -104,6 +105,7 @@ pub(crate) fn dismantle(segment: &Segment, index: u32, entry: &Entry, state: Ent
             tag::QUEUE | tag::CHANNEL => queue::discard_all(segment, entry),
             tag::PIPE => carrier::discard_all(segment, entry),
             tag::PROCESS => process_record::discard_all(segment, entry),
+            tag::POOL => crew::discard_all(segment, entry),
             _ => {}
         }
     }

@@ -59,6 +59,8 @@ pub(crate) mod tag {
     pub(crate) const PROCESS: u32 = 19;
     /// `simplex`: a lane of encoded messages, which may carry parcels.
     pub(crate) const PIPE: u32 = 20;
+    /// What a pool and its workers share.
+    pub(crate) const POOL: u32 = 21;
 }
 
 /// A tag in words, for messages.
@@ -84,6 +86,7 @@ pub(crate) fn tag_name(tag: u32) -> &'static str {
         tag::WAITS => "table of waits",
         tag::PROCESS => "process",
         tag::PIPE => "pipe",
+        tag::POOL => "pool",
         _ => UNKNOWN,
     }
 }
@@ -179,6 +182,9 @@ fn repair(segment: &Segment, index: u32, entry: &Entry, dead: ParticipantId) {
             sides::close_if_empty(segment, index, entry, Side::Sender);
             sides::close_if_empty(segment, index, entry, Side::Receiver);
         }
+        // Here and not before the tickets: what the dead one has put into a result is freed before its task is LOST, for
+        // the next worker's commit would make that look as if it were on its way.
+        tag::POOL => crate::crew::recover(segment, entry, dead),
         // No word of it is owned: what the dead one left there, the starter takes, or who takes it apart.
         tag::PROCESS => {}
         // Refused at attach; a word that changed since is a broken peer's, and nothing here trusts it.
