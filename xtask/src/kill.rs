@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// Repeats the choices of an earlier run
     #[arg(long)]
     seed: Option<u64>,
-    /// Who is killed: users of `lanes`, `queues`, `locks` or `pipes`, or `processes` as they are started
+    /// Who is killed: users of `lanes`, `queues`, `locks` or `pipes`, `processes` as they are started, or workers of a `pool`
     #[arg(long, default_value = LANES)]
     load: String,
 }
@@ -28,10 +28,15 @@ const QUEUES: &str = "queues";
 const LOCKS: &str = "locks";
 const PIPES: &str = "pipes";
 const PROCESSES: &str = "processes";
+const POOL: &str = "pool";
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<(), String> {
     if !args.json {
-        let whom = if args.load == PROCESSES { "" } else { "users of " };
+        let whom = match args.load.as_str() {
+            PROCESSES => "",
+            POOL => "workers of a ",
+            _ => "users of ",
+        };
         println!("killing {whom}{} for {} s", args.load, args.seconds);
     }
     let line = measure(workspace, args)?;
@@ -41,7 +46,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<(), String> {
 
 /// The short form for `test`.
 pub(crate) fn short(workspace: &Workspace) -> Result<(), String> {
-    [LANES, QUEUES, LOCKS, PIPES, PROCESSES].into_iter().try_for_each(|load| {
+    [LANES, QUEUES, LOCKS, PIPES, PROCESSES, POOL].into_iter().try_for_each(|load| {
         run(workspace, &Args { seconds: 5, json: false, seed: None, load: load.to_owned() })
     })
 }

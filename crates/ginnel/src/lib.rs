@@ -13,6 +13,7 @@
 //! | to exclude, to count, to signal, to meet | [`sync`] |
 //! | the first of several to be ready | [`select`] |
 //! | a function to run in a process of its own | [`Process`] |
+//! | many calls of functions, in processes that stay | [`Pool`] |
 //! | programs that find each other by name | [`Manager::open_or_create`] |
 //!
 //! Two programs that never heard of each other's process ids:
@@ -51,6 +52,7 @@ pub use ginnel_object::{
     Result, Shared,
 };
 pub use ginnel_pipe::pipe;
+pub use ginnel_pool::Pool;
 pub use ginnel_process::{Failure, Process, spawn};
 
 /// Runs what a child is for inside the real `main`; see [`process::enter`].
@@ -183,6 +185,33 @@ pub mod process {
     pub use ginnel_process::sandbox::Sandbox;
     pub use ginnel_process::task::{Arg, Task};
     pub use ginnel_process::{enter, preload, start_method, warm};
+}
+
+/// Many calls of functions, in worker processes that stay.
+///
+/// ```
+/// use ginnel::Pool;
+/// use ginnel::pool::OnWorkerDeath;
+///
+/// fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// # fn main() -> ginnel::Result<()> {
+/// let pool = Pool::builder().workers(2).on_worker_death(OnWorkerDeath::Retry(2)).build()?;
+/// let task = pool.spawn(square, 12)?;
+/// assert_eq!(pool.map(square, 0..4_u64)?, [0, 1, 4, 9]);
+/// assert_eq!(task.join()?, 144);
+/// pool.join()?; // waits for all that was given to it
+/// # Ok(())
+/// # }
+/// ```
+pub mod pool {
+    pub use ginnel_object::spsc::Wait;
+    pub use ginnel_pool::{
+        Builder, Imap, OnWorkerDeath, Pool, Setup, Stats, Task, TaskError, Worker, attempt, is_cancelled,
+        set_progress,
+    };
 }
 
 /// Handles as futures, on tokio's reactor.
