@@ -15,10 +15,11 @@
 //!
 //! [`queue`] does the same to queues, with many producers and many consumers; [`locks`] to everything that locks and
 //! signals; [`pipes`] to pipes, to ends that move, and to connections; [`processes`] to children and to the zygote that
-//! makes them.
+//! makes them; [`pool`] to the workers of pools.
 
 pub mod locks;
 pub mod pipes;
+pub mod pool;
 pub mod processes;
 pub mod queue;
 

@@ -24,7 +24,8 @@ const ZERO: [&str; 4] = ["lost", "duplicated", "corrupt", "leaked"];
                   kill --load queues         senders and receivers of queues\n  \
                   kill --load locks          everything that locks and signals\n  \
                   kill --load pipes          pipes, ends that move, connections\n  \
-                  kill --load processes      children, and the zygote that makes them"
+                  kill --load processes      children, and the zygote that makes them\n  \
+                  kill --load pool           workers of pools"
 )]
 struct Args {
     /// How long to go on
@@ -53,6 +54,8 @@ enum Load {
     Pipes,
     /// Children, and the zygote that makes them
     Processes,
+    /// Workers of pools
+    Pool,
 }
 
 impl Load {
@@ -64,6 +67,7 @@ impl Load {
             Self::Locks => "locks",
             Self::Pipes => "pipes",
             Self::Processes => "processes",
+            Self::Pool => "pool",
         }
     }
 }
@@ -101,6 +105,7 @@ fn work(role: &str, arguments: &child::Arguments) -> Result<Value, String> {
         role if role == Load::Locks.role() => load::locks::run(config, &words, 0),
         role if role == Load::Pipes.role() => load::pipes::run(config, &words, 0),
         role if role == Load::Processes.role() => load::processes::run(config, &words, 0),
+        role if role == Load::Pool.role() => load::pool::run(config, &words, 0),
         _ => load::run(config, &words, 0),
     }
 }
