@@ -41,6 +41,9 @@ pub struct Report {
     pub missed_percent: Option<f64>,
     /// Processor time of the process in percent of the time measured, where that was the question.
     pub cpu_percent: Option<f64>,
+    /// Resident memory of all processes after the last task beside that after the first tenth, in percent, where that
+    /// was the question.
+    pub growth_percent: Option<f64>,
 }
 
 /// An empty histogram of nanoseconds with three digits.

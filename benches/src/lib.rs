@@ -8,7 +8,7 @@
 //! Reading order: [`plan`] (which rows), [`passes`] and [`run`] (the passes), [`pair`] (two processes), [`drive`] (the
 //! loops), [`payload`] (what is written and checked), [`transport`] (the one trait), then the transports in
 //! [`control`], [`kernel`], [`lane`] and [`queues`], and [`report`]. Several producers and consumers: [`crowd`].
-//! Locks and events are a group of rows by themselves: [`locks`]; so are children: [`process`].
+//! Locks and events are a group of rows by themselves: [`locks`]; so are children: [`process`]; so are pools: [`pool`].
 
 mod arena;
 pub mod clock;
@@ -27,6 +27,7 @@ pub mod pair;
 pub mod passes;
 pub mod payload;
 pub mod plan;
+pub mod pool;
 pub mod process;
 pub mod queues;
 pub mod report;

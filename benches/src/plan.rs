@@ -70,6 +70,8 @@ named! {
         Locks = "locks",
         /// Functions in child processes: see [`process`](crate::process).
         Process = "process",
+        /// Functions in workers that stay: see [`pool`](crate::pool).
+        Pool = "pool",
     }
 }
 

@@ -97,33 +97,32 @@ impl CopyEnd<'_> {
         // SAFETY: I3, the index is below the number of chunks.
         unsafe { self.chunks.add(index * CHUNK_WORDS) }
     }
-}
 
-impl Producer<Dynamic> for CopyEnd<'_> {
-    fn send(&mut self, writer: &mut Writer<Dynamic>, count: usize) -> Result<(), Fault> {
-        for _ in 0..count {
-            writer.fill(&mut self.private);
-            for start in (0..self.private.len()).step_by(CHUNK_WORDS) {
-                while self.own - self.other == self.ring as u64 {
-                    self.other = self.head.load(Ordering::Acquire);
-                    if self.own - self.other == self.ring as u64 {
-                        spin_loop();
-                    }
-                }
-                let end = self.private.len().min(start + CHUNK_WORDS);
-                let piece = &self.private[start..end];
-                // SAFETY: I1, the chunk is ours until we publish; a piece is never longer than a chunk (I3).
-                unsafe { self.chunk().copy_from_nonoverlapping(NonNull::from(piece).cast(), piece.len()) };
-                self.own += 1;
-                self.tail.store(self.own, Ordering::Release);
-            }
-        }
-        Ok(())
+    /// What is copied in next, or was copied out last.
+    pub(crate) fn private(&mut self) -> &mut Vec<u64> {
+        &mut self.private
     }
-}
 
-impl Consumer<Dynamic> for CopyEnd<'_> {
-    fn recv(&mut self, checker: &mut impl Accept<Dynamic>, _limit: usize) -> Result<(), Stop> {
+    /// Copies the private buffer into the ring, waiting for room.
+    pub(crate) fn copy_in(&mut self) {
+        for start in (0..self.private.len()).step_by(CHUNK_WORDS) {
+            while self.own - self.other == self.ring as u64 {
+                self.other = self.head.load(Ordering::Acquire);
+                if self.own - self.other == self.ring as u64 {
+                    spin_loop();
+                }
+            }
+            let end = self.private.len().min(start + CHUNK_WORDS);
+            let piece = &self.private[start..end];
+            // SAFETY: I1, the chunk is ours until we publish; a piece is never longer than a chunk (I3).
+            unsafe { self.chunk().copy_from_nonoverlapping(NonNull::from(piece).cast(), piece.len()) };
+            self.own += 1;
+            self.tail.store(self.own, Ordering::Release);
+        }
+    }
+
+    /// Copies a message from the ring into the private buffer, waiting for it.
+    pub(crate) fn copy_out(&mut self) {
         let words = self.private.len();
         for start in (0..words).step_by(CHUNK_WORDS) {
             while self.other == self.own {
@@ -139,6 +138,22 @@ impl Consumer<Dynamic> for CopyEnd<'_> {
             self.own += 1;
             self.head.store(self.own, Ordering::Release);
         }
-        checker.accept(words * 8, &self.private)
+    }
+}
+
+impl Producer<Dynamic> for CopyEnd<'_> {
+    fn send(&mut self, writer: &mut Writer<Dynamic>, count: usize) -> Result<(), Fault> {
+        for _ in 0..count {
+            writer.fill(&mut self.private);
+            self.copy_in();
+        }
+        Ok(())
+    }
+}
+
+impl Consumer<Dynamic> for CopyEnd<'_> {
+    fn recv(&mut self, checker: &mut impl Accept<Dynamic>, _limit: usize) -> Result<(), Stop> {
+        self.copy_out();
+        checker.accept(self.private.len() * 8, &self.private)
     }
 }

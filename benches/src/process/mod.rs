@@ -17,4 +17,4 @@ mod pace;
 pub mod plan;
 #[cfg(test)]
 mod refused;
-mod rivals;
+pub(crate) mod rivals;

@@ -8,12 +8,14 @@
 use std::ffi::CStr;
 use std::process::{Command, Stdio};
 
-use ginnel_layout::atomic::{Ordering, spin_loop};
+use ginnel_layout::atomic::Ordering;
 use ginnel_layout::line::LINE;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
+use rustix::io::Errno;
+use rustix::thread::futex;
 
 use crate::clock::now_ns;
 use crate::fault::Fault;
@@ -25,11 +27,11 @@ const TRUE: &CStr = c"/bin/true";
 
 /// Children by a bare fork.
 #[derive(Debug)]
-pub(super) struct Forks(Region);
+pub(crate) struct Forks(Region);
 
 impl Forks {
     /// Shared memory for the results of `count` children.
-    pub(super) fn new(count: u64) -> Result<Self, Fault> {
+    pub(crate) fn new(count: u64) -> Result<Self, Fault> {
         Ok(Self(Region::new(count as usize * LINE)?))
     }
 
@@ -71,25 +73,43 @@ impl Forks {
         Ok(self.result(0).saturating_sub(before))
     }
 
-    /// From SIGKILL to the end of the wait for it.
-    pub(super) fn kill(&self) -> Result<u64, Fault> {
+    /// A child that runs, and waits to be killed.
+    pub(crate) fn idle(&self) -> Result<Pid, Fault> {
+        // The half of the first word that changes.
+        let word = self.0.word32(0);
         let pid = self.start(|| {
             self.leave(0, 1);
+            // Nobody is left to hear of a failure.
+            let _ = futex::wake(word.futex_word(), futex::Flags::empty(), 1);
             loop {
                 std::thread::park();
             }
         })?;
         while self.result(0) == 0 {
-            spin_loop();
+            // It may have been put on this core, so this side sleeps.
+            match futex::wait(word.futex_word(), futex::Flags::empty(), 0, None) {
+                Ok(()) | Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(Fault::failed("futex wait", error)),
+            }
         }
-        let before = now_ns();
+        Ok(pid)
+    }
+
+    /// Kills a child and waits for its end.
+    pub(crate) fn end(&self, pid: Pid) -> Result<(), Fault> {
         kill(pid, Signal::SIGKILL).map_err(|error| Fault::failed("kill", error))?;
-        let status = waitpid(pid, None).map_err(|error| Fault::failed("waitpid", error))?;
-        let took = now_ns() - before;
-        match status {
-            WaitStatus::Signaled(_, Signal::SIGKILL, _) => Ok(took),
+        match waitpid(pid, None).map_err(|error| Fault::failed("waitpid", error))? {
+            WaitStatus::Signaled(_, Signal::SIGKILL, _) => Ok(()),
             other => Err(Fault::failed("killing a child", format!("{other:?}"))),
         }
+    }
+
+    /// From SIGKILL to the end of the wait for it.
+    pub(super) fn kill(&self) -> Result<u64, Fault> {
+        let pid = self.idle()?;
+        let before = now_ns();
+        self.end(pid)?;
+        Ok(now_ns() - before)
     }
 
     /// So many at a time.

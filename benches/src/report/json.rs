@@ -5,13 +5,14 @@
 //! share of messages that the receivers of a broadcast missed, `oversubscribed` whether a row of
 //! several producers and consumers had more processes than cores. The group `locks` has `processes`, how many took
 //! part, `smaller_share`, the part of the holds that the process with the fewest had, and `fairness`, the fewest
-//! holds of a process by the most. Each stands only where it has a value.
+//! holds of a process by the most. The group `pool` has `workers`, and for large tasks `growth_percent`, by how much
+//! the resident memory of all processes grew from the first tenth of the tasks to the last. Each stands only where it has a value.
 
 use serde::Serialize;
 
 use crate::passes::Measured;
 use crate::plan::Group;
-use crate::{locks, process, run};
+use crate::{locks, pool, process, run};
 
 #[derive(Default, Serialize)]
 struct Line<'a> {
@@ -40,6 +41,10 @@ struct Line<'a> {
     oversubscribed: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     processes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workers: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    growth_percent: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     smaller_share: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +114,21 @@ pub fn locks_line(measured: &locks::measure::Measured) -> serde_json::Result<Str
 pub fn process_line(measured: &process::measure::Measured) -> serde_json::Result<String> {
     let row = &measured.row;
     serde_json::to_string(&Line::of(Group::Process, [row.case.name(), row.implementation.name()], measured))
+}
+
+/// A row of the group `pool` as one line of JSON, without the line's end.
+///
+/// # Errors
+/// None in practice: every field can be written as JSON.
+pub fn pool_line(measured: &pool::measure::Measured) -> serde_json::Result<String> {
+    let row = &measured.row;
+    serde_json::to_string(&Line {
+        size: Some(row.case.size()),
+        workers: Some(row.case.workers()),
+        mb_per_s: measured.mb_per_s().map(tenths),
+        growth_percent: measured.more.growth_percent.map(tenths),
+        ..Line::of(Group::Pool, [row.case.name(), row.implementation.name()], measured)
+    })
 }
 
 fn tenths(value: f64) -> f64 {

@@ -4,6 +4,7 @@ pub mod json;
 pub mod locks;
 mod picks;
 mod pipes;
+pub mod pool;
 pub mod process;
 pub mod queues;
 pub mod ratio;

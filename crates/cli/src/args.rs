@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 use ginnel_bench::plan::{Case, Implementation, Shape, Wait, parse_capacity, parse_size};
-use ginnel_bench::{locks, process};
+use ginnel_bench::{locks, pool, process};
 
 /// Shared-memory IPC that survives kill -9: measure it, look at its segments, check the machine.
 #[derive(Debug, Parser)]
@@ -18,7 +18,7 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Measure lanes, queues, locks, events and child processes beside what the system offers and the limits of the machine
+    /// Measure lanes, queues, locks, events, child processes and pools beside what the system offers and the limits of the machine
     Bench(Bench),
     /// List the named segments of this user
     Ls(Ls),
@@ -36,6 +36,8 @@ Examples:
   ginnel bench --group locks --case uncontended,contended --impl mutex,pthread-robust
   ginnel bench --group process              starting functions in children, about a minute
   ginnel bench --group process --case start-join,start-join-1g --impl zygote,reexec,posix-spawn-true,python-fork
+  ginnel bench --group pool                 tasks in worker processes, about two minutes
+  ginnel bench --group pool --case chunk1,auto --impl pool,pipes,py-pool
   ginnel bench --group all --quick          everything
   ginnel bench --case rtt --size 8          round trips of 8 bytes
   ginnel bench --impl lane,pipe --size 64,1MiB --seconds 3
@@ -49,7 +51,8 @@ verified. Rows with a shape (2x1: two producers, one consumer) have as many proc
 cores; where they outnumber the cores the table says \"cores shared\", and those that spin then take turns
 by the slices of the scheduler. A lost, doubled, stale or torn message refuses its row, and the exit code is then 1. The limits
 (limit-*) belong to every run: compare rows with them, not with another machine's. Rows of the group process start one child after the other on
-all cores; a wrong result, a zygote that fell back and a spare that was not there before refuse the row. A pipe and the other
+all cores; a wrong result, a zygote that fell back and a spare that was not there before refuse the row. In rows of the group pool a task
+computes n + 1 from n; a result that is wrong or comes twice refuses the row. A pipe and the other
 system calls move one message a call; batches are for what knows batches.";
 
 /// What `--group` may say.
@@ -61,6 +64,8 @@ pub(crate) enum Groups {
     Locks,
     /// Functions in child processes.
     Process,
+    /// Functions in workers that stay.
+    Pool,
     /// All of them.
     All,
 }
@@ -70,12 +75,12 @@ pub(crate) enum Groups {
 #[command(after_help = BENCH_EXAMPLES)]
 pub(crate) struct Bench {
     /// What is measured: queue (lanes, queues and pipes), locks (locks, semaphores, events), process
-    /// (functions in child processes), or all
+    /// (functions in child processes), pool (functions in workers that stay), or all
     #[arg(long, value_name = "GROUP", value_enum, default_value = "queue")]
     pub(crate) group: Groups,
     /// Only these cases: rtt, rtt-samecore, oneway, handover, idle, paced; of the locks uncontended, contended,
     /// oversub, wake, event-rtt, async-rtt, async-rtt-samecore; of processes start-join, start-join-1g, spare-body,
-    /// kill-seen, churn-64
+    /// kill-seen, churn-64; of pools rtt, rtt-asleep, chunk1, auto, large, kill
     #[arg(long = "case", value_name = "CASE", value_delimiter = ',', value_parser = parse_case)]
     pub(crate) cases: Vec<String>,
     /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane, lane-copy,
@@ -83,7 +88,8 @@ pub(crate) struct Bench {
     /// not trusted); queues bring vyukov along, the bare queue. Of the locks mutex, lock,
     /// rlock, rwlock-read, rwlock-write, semaphore, permits, event, event-auto, condvar, pthread, pthread-robust,
     /// posix-sem, eventfd, std-mutex, raw_sync; for async-rtt queue and tokio. Of processes zygote, reexec, spare, fork,
-    /// posix-spawn-true, std-process, python-fork
+    /// posix-spawn-true, std-process, python-fork. Of pools pool, pipes, threads, procspawn (a program of its own:
+    /// benches/rivals), py-pool
     #[arg(long = "impl", value_name = "IMPL", value_delimiter = ',', value_parser = parse_implementation)]
     pub(crate) implementations: Vec<String>,
     /// Only these sizes: multiples of 8 bytes up to 64MiB, such as 64, 1KiB, 4MiB
@@ -102,7 +108,7 @@ pub(crate) struct Bench {
     #[arg(long = "capacity", value_name = "N", value_delimiter = ',', value_parser = parse_capacity)]
     pub(crate) capacities: Vec<usize>,
     /// Seconds to measure each row, all passes together [default: 0.9, with --quick 0.08; locks 1.0 and 0.12,
-    /// process 1.0 and 0.1]
+    /// process 1.0 and 0.1, pool 1.5 and 0.2]
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub(crate) seconds: Option<f64>,
     /// A first look: all rows of a group in about 15 seconds
@@ -174,23 +180,29 @@ pub(crate) struct Doctor {
 
 /// A name that one of the groups knows. Which group is asked for is known when the whole line is.
 fn parse_case(text: &str) -> Result<String, String> {
-    known::<Case, locks::plan::Case, process::plan::Case>(text)
+    known::<Case, locks::plan::Case, process::plan::Case, pool::plan::Case>(text)
 }
 
 fn parse_implementation(text: &str) -> Result<String, String> {
-    known::<Implementation, locks::plan::Implementation, process::plan::Implementation>(text)
+    known::<
+        Implementation,
+        locks::plan::Implementation,
+        process::plan::Implementation,
+        pool::plan::Implementation,
+    >(text)
 }
 
-fn known<Q, L, P>(text: &str) -> Result<String, String>
+fn known<Q, L, P, W>(text: &str) -> Result<String, String>
 where
     Q: FromStr<Err = String>,
     L: FromStr<Err = String>,
     P: FromStr<Err = String>,
+    W: FromStr<Err = String>,
 {
-    match (text.parse::<Q>(), text.parse::<L>(), text.parse::<P>()) {
-        (Err(queue), Err(locks), Err(process)) => {
-            Err(format!("group queue: {queue}; group locks: {locks}; group process: {process}"))
-        }
+    match (text.parse::<Q>(), text.parse::<L>(), text.parse::<P>(), text.parse::<W>()) {
+        (Err(queue), Err(locks), Err(process), Err(pool)) => Err(format!(
+            "group queue: {queue}; group locks: {locks}; group process: {process}; group pool: {pool}"
+        )),
         _ => Ok(text.to_owned()),
     }
 }
@@ -255,6 +267,8 @@ mod tests {
             ("--case", "woken", "wake"),
             ("--case", "churn", "churn-64"),
             ("--impl", "exec", "reexec"),
+            ("--case", "chunk", "chunk1"),
+            ("--impl", "pypool", "py-pool"),
         ] {
             let error =
                 Args::try_parse_from(["ginnel", "bench", option, value]).expect_err(value).to_string();

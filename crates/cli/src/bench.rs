@@ -1,6 +1,7 @@
 //! `ginnel bench`: makes the plan of each group asked for, runs it, and prints what was found.
 
 mod locks;
+mod pool;
 mod process;
 mod queue;
 
@@ -58,8 +59,12 @@ type Plan = Box<dyn Fn(&Session<'_>) -> Result<bool, Fault>>;
 /// What a group makes of the options, where a row is left of it. Told whether every name must be of this group.
 type Planner = fn(&Bench, bool) -> Result<Option<Plan>, String>;
 
-const GROUPS: [(Groups, Planner); 3] =
-    [(Groups::Queue, queue::plan), (Groups::Locks, locks::plan), (Groups::Process, process::plan)];
+const GROUPS: [(Groups, Planner); 4] = [
+    (Groups::Queue, queue::plan),
+    (Groups::Locks, locks::plan),
+    (Groups::Process, process::plan),
+    (Groups::Pool, pool::plan),
+];
 
 /// The plans of the groups asked for. Where several are, each takes of the names those that it knows.
 fn plans(options: &Bench) -> Result<Vec<Plan>, String> {
