@@ -1,4 +1,4 @@
-//! The small process programs among the examples: each is run, and what it prints is what it is to print.
+//! The small programs with processes and pools among the examples: each is run, and what it prints is what it is to print.
 //!
 //! The examples are built with the tests (`cargo test`, `cargo nextest run`); `cargo test --test seeds` alone needs
 //! them built before.
@@ -373,4 +373,84 @@ fn queue() {
 #[cfg(feature = "macros")]
 fn in_main() {
     assert_eq!(Run::of("in_main").lines, [r#"the child runs in thread Some("main")"#]);
+}
+
+/// Which processes the tasks of a pool say that they ran in: never the main one, and at most so many.
+fn workers_of(run: &Run, prefix: &str, most: usize) -> Vec<u32> {
+    let ids: Vec<u32> = run.matching(prefix).into_iter().flat_map(numbers).collect();
+    let distinct = ids.iter().collect::<HashSet<_>>().len();
+    assert!((1..=most).contains(&distinct), "{distinct} workers, and not {most}: {:?}", run.lines);
+    ids
+}
+
+#[test]
+fn pool_apply() {
+    let run = Run::of("pool_apply");
+    assert_eq!(workers_of(&run, "in process ", 5).len(), 10);
+    assert_eq!((run.at("end"), run.lines.len()), (10, 12));
+    assert!(numbers(&run.lines[11])[0] >= 500, "one after the other: {}", run.lines[11]);
+}
+
+#[test]
+fn pool_spawn() {
+    let run = Run::of("pool_spawn");
+    assert_eq!(workers_of(&run, "in process ", 5).len(), 10);
+    assert!(run.at("end") < 10, "spawn waited for the tasks");
+}
+
+#[test]
+fn pool_callback() {
+    let run = Run::of("pool_callback");
+    let main = numbers(run.matching("main process ")[0])[0];
+    assert!(!workers_of(&run, "in process ", 2).contains(&main));
+    assert_eq!(run.matching("--> done: Ok(()) in "), vec![main.to_string(); 3]);
+    assert_eq!((run.at("end") < 7, run.lines.len()), (true, 8));
+}
+
+#[test]
+fn pool_three_workers() {
+    let run = Run::of("pool_three_workers");
+    let (begun, ended): (Vec<_>, Vec<_>) =
+        (0..4).map(|i| (run.at(&format!("message: hello {i}")), run.at(&format!("end hello {i}")))).unzip();
+    let first = *ended.iter().min().expect("four");
+    assert!(begun[3] > first, "the fourth did not wait for a free worker: {:?}", run.lines);
+    run.at("mark");
+    assert_eq!(run.at("all workers are done"), 9);
+}
+
+#[test]
+fn pool_uneven() {
+    let run = Run::of("pool_uneven");
+    for name in 0..10 {
+        let (runs, ran) = (format!("task {name} runs in "), format!("task {name} ran for "));
+        assert_eq!((run.matching(&runs).len(), run.matching(&ran).len()), (1, 1));
+    }
+    assert_eq!((run.at("end of the test"), run.lines.len()), (20, 21));
+}
+
+#[test]
+fn pool_map_files() {
+    assert_eq!(Run::of("pool_map_files").lines, ["60 thumbnails"]);
+}
+
+#[test]
+fn pool_results() {
+    let run = Run::of("pool_results");
+    let main = numbers(run.matching("main process ")[0])[0];
+    assert!(!workers_of(&run, "in process ", 3).contains(&main));
+    let mut done = run.matching("--> done: ");
+    done.sort_unstable();
+    assert_eq!(done, (100..110).map(|result| format!("{result} in {main}")).collect::<Vec<_>>());
+    run.at("end");
+}
+
+#[test]
+fn pool_serial() {
+    let run = Run::of("pool_serial");
+    assert_eq!(workers_of(&run, "in process ", 3).len(), 4);
+    assert_eq!(run.matching("result "), ["100", "101", "102", "103"]);
+    for (i, line) in run.lines[..8].iter().enumerate() {
+        assert_eq!(line.starts_with("in process "), i % 2 == 0, "{:?}", run.lines);
+    }
+    assert_eq!((run.at("end"), run.lines.len()), (8, 9));
 }
