@@ -4,7 +4,7 @@
 //! must in addition be caught for its own reason, which stands beside it in the model. One row of what comes
 //! out is printed for each (shown with `--nocapture`); for a wrong verdict also the shortest trace.
 //!
-//! All of it takes some half a minute of one core, and some hundred megabytes of memory.
+//! All of it takes some three quarters of a minute of one core, and some hundred megabytes of memory.
 
 use ginnel_testkit::model::{Depth, Expect, cases};
 
