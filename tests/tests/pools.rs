@@ -286,8 +286,20 @@ fn zygotes_that_die_under_load_cost_nothing_but_time() {
     role("zygotes").play();
 }
 
+/// Says that it is over when it goes, also by a panic: the killer would go on for ever, and hide why.
+struct Over<'a>(&'a AtomicU32);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(1, Relaxed);
+    }
+}
+
 fn dying_zygotes() {
-    const DEATHS: u32 = 60;
+    // After some deaths in a row there is no zygote for a while: workers are then started without one.
+    const DEATHS: u32 = 20;
+    const ROUNDS: u32 = 20;
+    const TIME: Duration = Duration::from_secs(3);
     start(0);
     Pool::new(1).expect("made").join().expect("in order");
     let uses = settled().expect("it comes to rest");
@@ -306,10 +318,13 @@ fn dying_zygotes() {
                 deaths.fetch_add(u32::from(zygote().is_some_and(end)), Relaxed);
             }
         });
-        while deaths.load(Relaxed) < DEATHS {
+        let _over = Over(&is_over);
+        let (begun, mut rounds) = (Instant::now(), 0);
+        while rounds < ROUNDS || (deaths.load(Relaxed) < DEATHS && begun.elapsed() < TIME) {
             assert_eq!(applied(pool), (1..=100).sum::<u64>());
+            rounds += 1;
         }
-        is_over.store(1, Relaxed);
+        assert!(deaths.load(Relaxed) > 0, "no zygote died");
     });
     whole(&pool, 2);
     pool.join().expect("in order");

@@ -179,7 +179,7 @@ impl Harm {
     }
 }
 
-/// The pool in the directory, the last if there are several: where it begins, and its geometry.
+/// The pool in the directory, the last whose geometry is whole if there are several: where it begins, and its geometry.
 fn newest(view: &View) -> Option<(usize, Plan)> {
     let word = |byte: usize| view.word(byte / 8).load(Relaxed);
     let half = |byte: usize| view.half(byte / 4).load(Relaxed);
@@ -187,18 +187,21 @@ fn newest(view: &View) -> Option<(usize, Plan)> {
     let objects = half(offset_of!(Header, objects));
     let geometry = Geometry::new(participants, objects, word(offset_of!(Header, pages)))?;
     let directory = geometry.directory_at() as usize;
-    let mut entries = (0..objects as usize).map(|index| directory + index * size_of::<Entry>());
+    let entries = (0..objects as usize).map(|index| directory + index * size_of::<Entry>());
     let is_pool = |entry: &usize| {
         let state = EntryState::from_bits(word(entry + offset_of!(Entry, state)));
         state.st == st::LIVE && half(entry + offset_of!(Entry, tag)) == TAG
     };
-    let entry = entries.rfind(is_pool)?;
-    let base = geometry.data_at() as usize + half(entry + offset_of!(Entry, first_page)) as usize * PAGE;
-    let shape = base + offset_of!(CrewFront, shape);
-    let plan = Plan::of(
-        half(shape + offset_of!(ShapeWords, slots)),
-        half(shape + offset_of!(ShapeWords, seats)),
-        word(shape + offset_of!(ShapeWords, tray_bytes)),
-    )?;
-    Some((base, plan))
+    // One of an earlier round may be left there with words that lie.
+    let found = |entry: usize| {
+        let base = geometry.data_at() as usize + half(entry + offset_of!(Entry, first_page)) as usize * PAGE;
+        let shape = base + offset_of!(CrewFront, shape);
+        let plan = Plan::of(
+            half(shape + offset_of!(ShapeWords, slots)),
+            half(shape + offset_of!(ShapeWords, seats)),
+            word(shape + offset_of!(ShapeWords, tray_bytes)),
+        )?;
+        (word(shape + offset_of!(ShapeWords, trays)) == plan.trays_at as u64).then_some((base, plan))
+    };
+    entries.filter(is_pool).filter_map(found).last()
 }
