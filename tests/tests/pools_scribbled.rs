@@ -203,5 +203,5 @@ fn newest(view: &View) -> Option<(usize, Plan)> {
         )?;
         (word(shape + offset_of!(ShapeWords, trays)) == plan.trays_at as u64).then_some((base, plan))
     };
-    entries.filter(is_pool).filter_map(found).last()
+    entries.filter(is_pool).filter_map(found).next_back()
 }

@@ -438,12 +438,17 @@ impl Inner {
     /// The value of an outcome that was taken. Whoever waits for room in the trays is told that there may be some.
     pub(crate) fn read<R: Message>(&self, outcome: Outcome) -> Result<R, TaskError> {
         let result = outcome.into_result();
+        self.gave_back();
+        result
+    }
+
+    /// Trays may have been given back: whoever waits for room is told.
+    pub(crate) fn gave_back(&self) {
         // The waiter counted itself before it looked at the trays, and they have a mutex of their own: if it has not
         // seen this one given back, it is seen here.
         if self.short.load(Relaxed) > 0 {
             self.crew.post_hall();
         }
-        result
     }
 
     /// A larger buffer for arguments. `None`: they are too large for one, or there is no room and nothing is out that

@@ -456,9 +456,16 @@ impl<'p, I: Iterator, R: Message> Job<'p, I, R> {
         }
         let outcome = taken.unwrap_or_else(|| Outcome::Failed(taken_before()));
         let Piece { span, is_chunk, .. } = self.out.remove(at)?;
-        if !is_chunk {
-            return self.collect_item(span, outcome, values);
-        }
+        let failure = if is_chunk {
+            self.collect_chunk(span, outcome, values)
+        } else {
+            self.collect_item(span, outcome, values)
+        };
+        self.inner.gave_back();
+        failure
+    }
+
+    fn collect_chunk(&mut self, span: Span, outcome: Outcome, values: &mut Vec<R>) -> Option<Failure> {
         match outcome {
             Outcome::Failed(error) => span.fails(error),
             Outcome::Taken(taken) => self.collect_items(span, &taken, values).err(),
