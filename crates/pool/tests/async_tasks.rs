@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use ginnel_object::event::Event;
 use ginnel_pool::{Pool, Task, TaskError};
+use ginnel_testkit::block_on::block_on;
 use ginnel_testkit::watchdog::Watchdog;
 
 fn watchdog(test: &str) -> Watchdog {
@@ -17,32 +18,6 @@ fn watchdog(test: &str) -> Watchdog {
 fn after(go: Event, value: u64) -> u64 {
     go.wait();
     value
-}
-
-/// Wakes one thread; not even a runtime.
-#[derive(Default)]
-struct Bell(Mutex<bool>, Condvar);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        *self.0.lock().expect("no panics") = true;
-        self.1.notify_one();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(Arc::clone(&bell));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return value;
-        }
-        let mut rung = bell.0.lock().expect("no panics");
-        while !std::mem::take(&mut *rung) {
-            rung = bell.1.wait(rung).expect("no panics");
-        }
-    }
 }
 
 fn poll_once<R: ginnel_object::Message>(task: &mut Task<R>) -> Poll<Result<R, TaskError>> {

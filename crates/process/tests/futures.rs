@@ -1,8 +1,8 @@
 //! Children as futures, and beside other things in a select.
 
 use std::pin::pin;
-use std::sync::{Arc, Condvar, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use ginnel_object::ready::Registration;
 use ginnel_object::select::{Select, wait_any};
 use ginnel_object::{Manager, Queue};
 use ginnel_process::{Process, ProcessError};
+use ginnel_testkit::block_on::{Bell, block_on};
 use ginnel_testkit::watchdog::Watchdog;
 
 fn watchdog(test: &str) -> Watchdog {
@@ -21,32 +22,6 @@ fn watchdog(test: &str) -> Watchdog {
 fn after(go: Event, value: u32) -> u32 {
     go.wait();
     value
-}
-
-/// Wakes one thread; not even a runtime.
-#[derive(Default)]
-struct Bell(Mutex<bool>, Condvar);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        *self.0.lock().expect("no panics") = true;
-        self.1.notify_one();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(Arc::clone(&bell));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return value;
-        }
-        let mut rung = bell.0.lock().expect("no panics");
-        while !std::mem::take(&mut *rung) {
-            rung = bell.1.wait(rung).expect("no panics");
-        }
-    }
 }
 
 #[test]
@@ -111,11 +86,7 @@ fn the_waker_is_called_by_whoever_finds_the_end() {
     assert!(pin!(&mut child).poll(&mut Context::from_waker(&waker)).is_pending());
     go.set();
     child.wait();
-    let mut rung = bell.0.lock().expect("no panics");
-    while !*rung {
-        rung = bell.1.wait(rung).expect("no panics");
-    }
-    drop(rung);
+    bell.wait();
     let mut context = Context::from_waker(Waker::noop());
     assert!(matches!(pin!(&mut child).poll(&mut context), Poll::Ready(Ok(1))));
     // Once more: no panic, and no value.
@@ -143,10 +114,7 @@ fn one_that_is_watched_rings_at_its_end_and_is_recovered_by_then() {
         } else {
             go.set();
         }
-        let mut rung = bell.0.lock().expect("no panics");
-        while !*rung {
-            rung = bell.1.wait(rung).expect("no panics");
-        }
+        bell.wait();
         assert!(child.watch(Waker::noop()));
         assert!(lock.try_lock().expect("recovered").is_some());
     }

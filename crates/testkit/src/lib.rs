@@ -5,7 +5,7 @@
 //! proves nothing.
 //!
 //! Reading order: [`rng`] (choices that can be repeated), [`scratch`] (memory that outlives a killed process),
-//! [`child`] (start, stop, kill and reap processes), [`watchdog`] (an end to every wait), [`step`] (one process, one
+//! [`child`] (start, stop, kill and reap processes), [`watchdog`] (an end to every wait), [`mod@block_on`] (wait for a future), [`step`] (one process, one
 //! instruction at a time), [`sweep`] (a kill at every place of an operation), [`oracle`] (what was sent, what arrived),
 //! [`linear`] (whether a history is one that a queue may
 //! have), [`kill`] (workers that are killed and started again), [`scribble`] (a peer gone mad), [`leak`] (what is left
@@ -17,6 +17,7 @@
 //! operation, is told by the window (which system call came last) and the step within it, and both are printed when
 //! a check fails.
 
+pub mod block_on;
 pub mod child;
 pub mod kill;
 pub mod leak;

@@ -13,6 +13,7 @@ use ginnel_testkit::scratch::now_ns;
 use ginnel_testkit::step::{Marks, Tracee};
 use ginnel_testkit::sweep::{Fault, Plan, Report, Subject};
 
+use super::process::{breathe, reaching};
 use super::queue::stop_where;
 use super::{Progress, all};
 use crate::world::{World, during, try_attach};
@@ -28,19 +29,6 @@ const SERIAL: u32 = 41;
 
 /// The victim has come to the end of its operation: 1 with success, 2 without.
 const DONE: usize = 0;
-
-/// How far into the stretch between two system calls it is looked; see [`breathe`].
-const REACH: usize = 30_000;
-const REACH_OF_SAMPLE: usize = 4_000;
-
-/// A system call that does nothing. Behind a search of all tickets it begins a new stretch.
-fn breathe() {
-    let _ = std::os::unix::process::parent_id();
-}
-
-fn reaching(plan: &Plan) -> Plan {
-    Plan { reach: if plan.is_sample() { REACH_OF_SAMPLE } else { REACH }, ..*plan }
-}
 
 fn shape() -> Shape {
     Shape { slots: 16, seats: 2, tray_bytes: 4096, ..Shape::default() }
@@ -455,7 +443,6 @@ pub(super) fn recover(plan: &Plan, progress: Progress<'_>) -> Result<Report, Fau
         world.recover(1..=3)?;
         world.world.is_empty_again()
     });
-    let reach = if plan.is_sample() { REACH_OF_SAMPLE } else { REACH };
     let cases = [("a worker in a task".to_owned(), worker), ("a parent with its worker".to_owned(), crew)];
-    all(&Plan { reach, ..*plan }, progress, cases)
+    all(&reaching(plan), progress, cases)
 }

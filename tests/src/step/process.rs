@@ -32,11 +32,11 @@ const REACH: usize = 30_000;
 const REACH_OF_SAMPLE: usize = 4_000;
 
 /// A system call that does nothing.
-fn breathe() {
+pub(super) fn breathe() {
     let _ = std::os::unix::process::parent_id();
 }
 
-fn reaching(plan: &Plan) -> Plan {
+pub(super) fn reaching(plan: &Plan) -> Plan {
     Plan { reach: if plan.is_sample() { REACH_OF_SAMPLE } else { REACH }, ..*plan }
 }
 
@@ -285,8 +285,7 @@ pub(super) fn dismantle(plan: &Plan, progress: Progress<'_>) -> Result<Report, F
         );
         (name.to_owned(), subject)
     };
-    let reach = if plan.is_sample() { REACH_OF_SAMPLE } else { REACH };
     let cases =
         [case("a starter with its start", requested, 1), case("both, the result not taken", returned, 2)];
-    all(&Plan { reach, ..*plan }, progress, cases)
+    all(&reaching(plan), progress, cases)
 }

@@ -39,12 +39,6 @@ impl Crew {
         ledger.offer(&self.hints(), slot, generation)
     }
 
-    /// Are there hints that nobody has taken?
-    #[must_use]
-    pub fn has_hints(&self) -> bool {
-        self.hints().is_any()
-    }
-
     /// Takes a task back that nobody has claimed, or asks its worker to stop.
     pub fn cancel(&self, slot: u32, generation: Gen) -> Cancelled {
         let Some(words) = self.slot(slot) else { return Cancelled::Over };

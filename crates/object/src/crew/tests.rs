@@ -205,7 +205,7 @@ fn a_retry_receives_again_what_the_dead_one_had() {
     let lease = scene.crew.lease(0);
     assert_eq!((lease.st, lease.owner), (St::Lost, Some(dead)));
     assert_eq!(scene.crew.seat(0).expect("there").word(), SeatWord::of(SeatSt::Gone, dead));
-    assert!(!scene.crew.has_hints() && scene.crew.retry(0, generation, 1));
+    assert!(!scene.crew.hints().is_any() && scene.crew.retry(0, generation, 1));
     assert!(scene.crew.hint(&mut scene.ledger, 0, generation));
     scene.hire();
     let mut frame = next(&mut scene.worker);

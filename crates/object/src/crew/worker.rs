@@ -212,9 +212,8 @@ impl Sitting {
         let Self { crew, number, waiter, .. } = self;
         let Some(seat) = crew.seats().get(*number) else { return };
         let leaves = Cell::new(false);
-        let stop = &crew.front().shape.stop;
         let ready = |_| {
-            let is_over = leaves.get() || seat.order.load(Acquire) != order::WORK || stop.load(Acquire) != 0; // E2
+            let is_over = leaves.get() || seat.order.load(Acquire) != order::WORK || crew.is_stopped(); // E2
             is_over.then_some(())
         };
         let arm = || Arm::Sleep(order::WORK);
