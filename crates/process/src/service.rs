@@ -14,6 +14,7 @@ mod epoll;
 mod exit;
 mod requests;
 
+use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -187,14 +188,22 @@ impl Service {
         self.watch_fd(pidfd, move |service| {
             // The next start makes another. Whoever asks this one for something holds it until it has noticed, too.
             if let Some(dead) = watched.upgrade() {
-                let _ = waitid(WaitId::PidFd(dead.pidfd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-                let mut method = lock(&service.zygote);
-                if matches!(&*method, Method::Zygote(known) if Arc::ptr_eq(known, &dead)) {
-                    *method = Method::None;
-                }
+                service.forget(&dead);
             }
         });
         Ok(zygote)
+    }
+
+    /// The next start makes another zygote than this one, which is dead. Who finds that out before this thread has looked
+    /// says so.
+    pub(crate) fn forget(&self, dead: &Zygote) {
+        self.run(|| {
+            let _ = waitid(WaitId::PidFd(dead.pidfd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+            let mut method = lock(&self.zygote);
+            if matches!(&*method, Method::Zygote(known) if ptr::eq(Arc::as_ptr(known), dead)) {
+                *method = Method::None;
+            }
+        });
     }
 
     pub(crate) fn start_method(&self) -> (Start, Option<String>) {

@@ -13,8 +13,8 @@ use ginnel_object::{Message, Result, bridge};
 use ginnel_sync::Deadline;
 use ginnel_sync::deadline::now_ns;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use crate::child::{Child, End, Process};
 use crate::error::ProcessError;
@@ -33,6 +33,11 @@ pub(crate) fn open(pid: Pid) -> Result<OwnedFd> {
         opened => opened,
     };
     Ok(fd.map_err(std::io::Error::from)?)
+}
+
+/// Waits until a child has ended, and reaps it. One whom others have reaped has ended as well.
+pub(crate) fn wait_for(pidfd: BorrowedFd<'_>) {
+    let _ = retry_on_intr(|| waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED));
 }
 
 /// Is there something to read, or the other side gone?

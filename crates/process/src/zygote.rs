@@ -24,7 +24,7 @@ use crate::boot::Name;
 use crate::image;
 use crate::service::{self, Service};
 use crate::start::{Launched, Plan, exec};
-use crate::waiting::{is_readable, open};
+use crate::waiting::{is_readable, open, wait_for};
 use board::{Board, CELLS, Order, PRELOADS, flag, st, state};
 use spares::Spares;
 use taken::Taken;
@@ -43,6 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a wait for it lasts before it is looked whether it lives.
 const SLICE: Duration = Duration::from_millis(5);
+
+/// So many may die, one after the other, while they make the spares of one call.
+const ZYGOTES: usize = 8;
 
 /// Functions to be called in the zygote.
 #[derive(Debug)]
@@ -108,12 +111,20 @@ pub fn preload(function: fn()) -> Result<()> {
 /// Where there is no zygote, there are no spares either, and nothing happens; see `start_method`.
 ///
 /// # Errors
-/// `Full` when a spare could not become a participant; as [`Process::spawn`](crate::Process::spawn).
+/// `Full` when a spare could not become a participant; `Os` when zygotes are killed again and again in the meantime; as
+/// [`Process::spawn`](crate::Process::spawn).
 pub fn warm(count: usize) -> Result<()> {
     let service = service::current()?;
     service.check_intake()?;
     WARM.store(count.min(CELLS) as u32, Relaxed);
-    service.zygote().map_or(Ok(()), |zygote| zygote.warm(count))
+    for _ in 0..ZYGOTES {
+        let Some(zygote) = service.zygote() else { return Ok(()) };
+        if zygote.keep(count)? {
+            return Ok(());
+        }
+        service.forget(&zygote);
+    }
+    Err(Error::new(ErrorKind::Os, "one zygote after the other has died while it made spares"))
 }
 
 /// The zygote of this process, as its starter knows it. Dropping it ends it.
@@ -203,8 +214,13 @@ impl Zygote {
         }
         let Some(cell) = self.take_cell() else { return Ok(None) };
         self.post(cell, &order);
-        self.wait_answer(cell);
-        let Some(pid) = self.take_answer(cell) else { return Ok(None) };
+        let is_dead = self.wait_answer(cell) == st::EMPTY;
+        let pid = self.take_answer(cell);
+        if is_dead {
+            // This start does without it; the next one is to find another.
+            service::current()?.forget(self);
+        }
+        let Some(pid) = pid else { return Ok(None) };
         Ok(Some(Launched { pid, pidfd: open(pid)? }))
     }
 
@@ -272,18 +288,13 @@ impl Zygote {
         pid
     }
 
-    /// As [`warm`], for this zygote.
-    pub(crate) fn warm(&self, count: usize) -> Result<()> {
-        self.keep(count)
-    }
-
     /// Ends it and its spares, and waits for that.
     pub(crate) fn end(&self) {
         if self.starter != std::process::id() {
             return;
         }
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-        let _ = waitid(WaitId::PidFd(self.pidfd()), WaitIdOptions::EXITED);
+        wait_for(self.pidfd());
         self.end_spares();
     }
 }

@@ -12,6 +12,7 @@ use ginnel_testkit::watchdog::Watchdog;
 use rustix::process::{Pid, Signal, getppid, kill_process};
 
 const LIMIT: Duration = Duration::from_secs(60);
+const ZYGOTE: &str = "ginnel-zygote";
 
 /// Made by a function that only the zygote runs.
 static LOADED: OnceLock<(u32, Vec<u64>)> = OnceLock::new();
@@ -33,7 +34,11 @@ fn add(left: u64, right: u64) -> u64 {
     left + right
 }
 
-/// The processes of that name whose parent is this one.
+/// The kernel's flag for a process that was copied, and runs no program of its own yet.
+const IS_COPY: u64 = 0x40;
+
+/// The processes of that name whose parent is this one. Clones have the zygote's name too until they first run; they do
+/// not count.
 fn children_called(name: &str) -> Vec<Pid> {
     let me = std::process::id().to_string();
     let pids = fs::read_dir("/proc").expect("is there").filter_map(|entry| {
@@ -43,14 +48,17 @@ fn children_called(name: &str) -> Vec<Pid> {
         let (pid, comm) = head.split_once(" (")?;
         let mut rest = rest.split(' ');
         let is_alive = rest.next()? != "Z";
-        (is_alive && comm == name && rest.next()? == me).then(|| pid.parse().ok().and_then(Pid::from_raw))?
+        let is_ours = rest.next()? == me;
+        let is_copy = rest.nth(4)?.parse::<u64>().ok()? & IS_COPY != 0;
+        let is_it = comm == name && is_copy == (name != ZYGOTE);
+        (is_alive && is_ours && is_it).then(|| pid.parse().ok().and_then(Pid::from_raw))?
     });
     pids.collect()
 }
 
 fn zygote() -> Pid {
     assert_eq!(start_method(), (Start::Zygote, None));
-    let found = children_called("ginnel-zygote");
+    let found = children_called(ZYGOTE);
     assert_eq!(found.len(), 1, "there is one zygote");
     found[0]
 }
@@ -65,7 +73,7 @@ fn check_that_starts_work() {
 fn check_that_there_is_a_zygote_again(old: Pid) {
     loop {
         check_that_starts_work();
-        if start_method().0 == Start::Zygote && !children_called("ginnel-zygote").contains(&old) {
+        if start_method().0 == Start::Zygote && !children_called(ZYGOTE).contains(&old) {
             zygote();
             return;
         }
@@ -235,6 +243,27 @@ fn spares_are_claimed_replaced_and_ended() {
     check_that_there_is_a_zygote_again(old);
     warm(0).expect("none");
     assert_eq!(children_called("ginnel-spare"), []);
+}
+
+#[test]
+fn spares_are_made_by_the_next_zygote_when_one_dies_over_them() {
+    let _dog = Watchdog::new("spares_are_made_by_the_next_zygote_when_one_dies_over_them", LIMIT);
+    let _turn = begin();
+    check_that_starts_work();
+    let old = zygote();
+    // It takes the requests and does not answer, until the starter loses its patience and kills it.
+    kill_process(old, Signal::STOP).expect("is there");
+    warm(2).expect("another makes them");
+    assert_ne!(zygote(), old);
+    assert_eq!(children_called("ginnel-spare").len(), 2);
+    let old = zygote();
+    kill_process(old, Signal::STOP).expect("is there");
+    warm(0).expect("none");
+    assert_eq!(children_called("ginnel-spare"), []);
+    // It still stands: nothing was asked of it.
+    kill_process(old, Signal::CONT).expect("is there");
+    check_that_starts_work();
+    assert_eq!(zygote(), old);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use std::sync::Mutex as StdMutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ginnel::process::warm;
+use ginnel::process::{Start, start_method, warm};
 use ginnel::{Manager, Process};
 use ginnel_layout::atomic::AtomicU32;
 use ginnel_layout::atomic::Ordering::Relaxed;
@@ -45,6 +45,9 @@ const SPARES: usize = 2;
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_millis(60);
 /// One signal in so many stops it for a moment instead.
 const STOPS: u64 = 8;
+/// One in so many zygotes is killed before it has shown that its clones work, if it is met then. It has no successor: the
+/// rest of the run is without.
+const EARLY: u64 = 1000;
 
 /// What became of the zygotes.
 #[derive(Debug, Default)]
@@ -135,7 +138,7 @@ fn trouble(
                 // This is not synchronisation: for so long it stands still.
                 thread::sleep(rng.duration(&PAUSE));
                 send(Signal::SIGCONT);
-            } else {
+            } else if start_method().0 == Start::Zygote || rng.below(EARLY) == 0 {
                 zygotes.kills += u64::from(send(Signal::SIGKILL));
             }
         }

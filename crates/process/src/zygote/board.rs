@@ -36,7 +36,7 @@
 //! |---|---|---|
 //! | zygote, before CLONING | REQUESTED | the starting thread: no process was made, it makes one by execution |
 //! | zygote, in CLONING, before or in the clone call | CLONING, pid 0: no process, nor will there be | the same |
-//! | zygote, in CLONING, after the kernel made the process | CLONING, pid | the starting thread: it is an ordinary child |
+//! | zygote, in CLONING, after the kernel made the process | CLONING, pid | the starting thread: it is an ordinary child; of a spare, whoever ends the zygote's book: it is ended |
 //! | zygote, after ANSWERED | | nothing is left to do |
 //! | spare, parked | PARKED | whoever would claim it: it asks the descriptor of the process first |
 //! | spare, after RUN | RUN | the starter: it is a child that was killed; the cell is freed when the descriptor says so |

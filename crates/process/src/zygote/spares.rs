@@ -13,13 +13,13 @@ use std::sync::MutexGuard;
 use ginnel_layout::atomic::Ordering::{Acquire, Release};
 use ginnel_object::{Error, ErrorKind, Manager, Result};
 use ginnel_sync::{Deadline, futex};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, pidfd_send_signal, waitid};
+use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
 
 use super::board::{Order, flag, st};
 use super::{Zygote, lock};
 use crate::boot::Name;
 use crate::start::Launched;
-use crate::waiting::{is_readable, open};
+use crate::waiting::{is_readable, open, wait_for};
 
 /// How long a wait for a spare lasts before its process is looked at.
 const SLICE: std::time::Duration = std::time::Duration::from_millis(20);
@@ -54,7 +54,7 @@ impl Drop for Spares {
 /// Kills one that nobody has claimed.
 fn end(spare: Spare) {
     let _ = pidfd_send_signal(&spare.pidfd, Signal::KILL);
-    let _ = waitid(WaitId::PidFd(spare.pidfd.as_fd()), WaitIdOptions::EXITED);
+    wait_for(spare.pidfd.as_fd());
 }
 
 /// Frees the rows of those that were killed as participants. They held nothing else.
@@ -113,15 +113,20 @@ impl Zygote {
 
     /// Makes those that were answered ready, and cells free.
     fn collect(&self, spares: &mut Spares) {
+        self.collect_those(spares, |request| self.is_answered(request));
+    }
+
+    /// As [`Zygote::collect`]; `is_over` says which requests will not be looked at by the zygote any more.
+    fn collect_those(&self, spares: &mut Spares, is_over: impl Fn(usize) -> bool) {
         let mut freed = 0;
         spares.claimed.retain(|(cell, pidfd)| {
             let is_free = self.spare_word(*cell) == st::EMPTY || is_readable(pidfd.as_fd());
             freed |= u64::from(is_free) << cell;
             !is_free
         });
-        let answered = spares.coming.extract_if(.., |(request, _)| self.is_answered(*request));
-        let answered: Vec<_> = answered.collect();
-        for (request, cell) in answered {
+        let over = spares.coming.extract_if(.., |(request, _)| is_over(*request));
+        let over: Vec<_> = over.collect();
+        for (request, cell) in over {
             match self.take_answer(request).map(|pid| (pid, open(pid))) {
                 Some((pid, Ok(pidfd))) => spares.ready.push(Spare { cell, pid, pidfd }),
                 // Nobody could wait for it by a descriptor; the cell stays in use, as it parks there.
@@ -151,18 +156,19 @@ impl Zygote {
         }
     }
 
-    /// Keeps `count` spares from now on, and returns when they are parked.
+    /// Keeps `count` spares from now on, and returns when they are parked. False: this zygote has died, so another has to
+    /// make them.
     ///
     /// # Errors
     /// `Full` when a spare ends instead of parking, as it does where there is no room for one more participant.
-    pub(super) fn keep(&self, count: usize) -> Result<()> {
+    pub(super) fn keep(&self, count: usize) -> Result<bool> {
         let mut spares = self.spares();
         spares.wanted = count.min(super::board::CELLS);
         self.collect(&mut spares);
         self.refill(&mut spares);
         while let Some((request, _)) = spares.coming.first() {
             if self.wait_answer(*request) == st::EMPTY {
-                return Err(Error::new(ErrorKind::Os, "the zygote died while it made spares"));
+                return Ok(false);
             }
             self.collect(&mut spares);
         }
@@ -177,7 +183,7 @@ impl Zygote {
             return Err(Error::new(ErrorKind::Full, "a spare has ended before it was ready")
                 .with_advice("ask for fewer, or for an arena with room for more participants"));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Begins to make them, for a zygote that takes the place of another.
@@ -198,12 +204,44 @@ impl Zygote {
         true
     }
 
-    /// Ends all that nobody has claimed. No more are made.
+    /// Ends all that nobody has claimed. No more are made: the zygote is dead.
     pub(super) fn end_spares(&self) {
         let mut spares = self.spares();
         spares.wanted = 0;
-        self.collect(&mut spares);
+        // It may have died between a clone and the answer. That clone is a spare like the others, and parks for ever.
+        self.collect_those(&mut spares, |_| true);
         spares.ready.drain(..).for_each(end);
         recover();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ginnel_layout::atomic::Ordering::Relaxed;
+    use rustix::io::Errno;
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+    use super::*;
+    use crate::service;
+
+    #[test]
+    fn a_spare_that_its_zygote_did_not_live_to_report_is_ended_with_it() {
+        let service = service::current().expect("a service");
+        let zygote = service.run(|| Zygote::start(service)).expect("a zygote");
+        assert!(zygote.keep(1).expect("there is room"));
+        let mut spares = zygote.spares();
+        let spare = spares.ready.pop().expect("is parked");
+        let pid = spare.pid;
+        // As the board is when the zygote is killed between its clone call and the answer.
+        let request = zygote.take_cell().expect("is free");
+        let cell = &zygote.board.words().requests[request];
+        cell.pid.store(pid.as_raw_nonzero().get().unsigned_abs(), Relaxed);
+        cell.word.store(st::CLONING, Relaxed);
+        spares.coming.push((request, spare.cell));
+        drop((spares, spare.pidfd));
+        drop(zygote);
+        // Nobody else waits for it, so its number is not given to another before.
+        let known = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG).map(|_| ());
+        assert_eq!(known, Err(Errno::CHILD), "it has ended, and was waited for");
     }
 }

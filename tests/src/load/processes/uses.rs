@@ -23,18 +23,29 @@ pub fn start(number: u64) {
     assert_eq!(child.join().expect("it returns"), successor(number));
 }
 
-/// Fields of `/proc/<pid>/stat` behind the name: the state comes first.
-fn stat(pid: u32) -> Option<(String, char)> {
+/// The kernel's flag for a process that was copied, and runs no program of its own yet.
+const IS_COPY: u64 = 0x40;
+
+/// What `/proc/<pid>/stat` says of a process.
+struct Stat {
+    name: String,
+    state: char,
+    flags: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (front, back) = text.rsplit_once(')')?;
     let (_, name) = front.split_once('(')?;
-    Some((name.to_owned(), back.trim_start().chars().next()?))
+    let mut fields = back.split_whitespace();
+    let (state, flags) = (fields.next()?.chars().next()?, fields.nth(5)?.parse().ok()?);
+    Some(Stat { name: name.to_owned(), state, flags })
 }
 
 /// Has it ended? A zombie has. Who waits for it, and whether, does not matter.
 #[must_use]
 pub fn is_gone(pid: u32) -> bool {
-    stat(pid).is_none_or(|(_, state)| matches!(state, 'Z' | 'X'))
+    stat(pid).is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
 }
 
 /// Waits until `what` is so, looking once a millisecond: the time that it took. `None`: it is not so after `limit`.
@@ -53,20 +64,25 @@ pub fn until(limit: Duration, mut what: impl FnMut() -> bool) -> Option<Duration
 /// The children of all threads of a process, with their names and states.
 #[must_use]
 pub fn children_of(pid: u32) -> Vec<(u32, String, char)> {
+    children(pid).map(|(pid, stat)| (pid, stat.name, stat.state)).collect()
+}
+
+fn children(pid: u32) -> impl Iterator<Item = (u32, Stat)> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     let pids: Vec<u32> = lists
         .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
         .filter_map(|pid| pid.parse().ok())
         .collect();
-    pids.into_iter().filter_map(|pid| stat(pid).map(|(name, state)| (pid, name, state))).collect()
+    pids.into_iter().filter_map(|pid| Some((pid, stat(pid)?)))
 }
 
-/// The living zygote of this process.
+/// The living zygote of this process. Its clones have its name too until they first run, which may be after its death;
+/// unlike them it was started as a program.
 #[must_use]
 pub fn zygote() -> Option<u32> {
-    let all = children_of(std::process::id());
-    all.into_iter().find(|(_, name, state)| name == "ginnel-zygote" && *state != 'Z').map(|(pid, ..)| pid)
+    let is_it = |stat: &Stat| stat.name == "ginnel-zygote" && stat.state != 'Z' && stat.flags & IS_COPY == 0;
+    children(std::process::id()).find(|(_, stat)| is_it(stat)).map(|(pid, _)| pid)
 }
 
 /// What may grow where something leaks.
