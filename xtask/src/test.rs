@@ -168,7 +168,7 @@ fn loom(workspace: &Workspace) -> Result<Outcome, String> {
     let mut flags = env::var("RUSTFLAGS").unwrap_or_default();
     flags.push_str(" --cfg loom");
     let mut command = workspace.cargo(["test", "--release", "--test", "loom*"]);
-    command.args(["--package", "ginnel-sync", "--package", "ginnel-queue"]);
+    command.args(["--package", "ginnel-sync", "--package", "ginnel-queue", "--package", "ginnel-store"]);
     command.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", workspace.target.join("loom"));
     workspace::run(command).map(passed)
 }

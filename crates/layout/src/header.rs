@@ -30,6 +30,14 @@ use crate::participant::{PARTICIPANTS_MAX, ParticipantRecord};
 /// First eight bytes of every segment: `ginnel` and the byte order.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ginnel\x01\xee");
 
+/// Bits of [`Header::flags`].
+pub mod segment_flag {
+    /// The name stays when the last participant leaves.
+    pub const PERSISTENT: u32 = 1;
+    /// All of them.
+    pub const ALL: u32 = PERSISTENT;
+}
+
 /// Values of [`Control::state`].
 pub mod segment_state {
     /// In use, or free to be used.
@@ -46,7 +54,7 @@ pub struct Header {
     pub magic: AtomicU64,
     /// [`crate::LAYOUT_VERSION`].
     pub version: AtomicU32,
-    /// Reserved, zero.
+    /// [`segment_flag`].
     pub flags: AtomicU32,
     /// [`layout_hash`] of the build that created it.
     pub layout_hash: AtomicU64,
@@ -173,6 +181,7 @@ pub const fn layout_hash() -> u64 {
         size_of::<crate::lane::LaneControl>() as u64,
         size_of::<crate::wait::WaitLine>() as u64,
         size_of::<crate::process::ProcessWords>() as u64,
+        size_of::<crate::store::Shard>() as u64,
         TICKETS as u64,
         u64::from_le_bytes([1, 2, 3, 4, 5, 6, 7, 8]),
         u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8]),

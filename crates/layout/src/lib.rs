@@ -8,8 +8,8 @@
 //! Reading order: [`atomic`] (the one door to atomics), [`mod@line`], [`participant`] (who owns a word, and
 //! [`Liveness`]), [`header`] (the front page of a segment), [`entry`] (its objects), [`record`] and [`lane`]
 //! (a queue), [`peer`] (the same between two that do not trust each other), [`wait`] (the line a sleeper waits on),
-//! [`lock`] and [`signal`] (what is made of such lines), [`process`] (what a starter and its child share),
-//! [`pool`] (what a pool and its workers do).
+//! [`lock`] and [`signal`] (what is made of such lines), [`value`] (one value), [`process`] (what a starter and its child share),
+//! [`pool`] (what a pool and its workers do), [`store`] (what a dict or a list is made of).
 #![cfg_attr(not(loom), no_std)]
 
 pub mod atomic;
@@ -28,6 +28,8 @@ pub mod process;
 pub mod record;
 pub mod ring;
 pub mod signal;
+pub mod store;
+pub mod value;
 pub mod wait;
 
 pub use line::Line;
@@ -36,4 +38,4 @@ pub use participant::{Liveness, ParticipantId};
 /// Version of everything in this crate. Segments of another version are refused at attach.
 ///
 /// Rises with every change of an offset, a size or the meaning of a word.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;

@@ -11,7 +11,7 @@ use super::source::{Source, labels, parent};
 
 const RULE: &str = "edges";
 
-const CRATES: [&str; 5] = ["layout", "sync", "queue", "segment", "object"];
+const CRATES: [&str; 6] = ["layout", "sync", "queue", "store", "segment", "object"];
 
 /// Where an ordering passes through as a parameter and is nobody's edge.
 const FACADE: &str = "crates/layout/src/atomic.rs";

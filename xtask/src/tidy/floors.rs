@@ -1,7 +1,7 @@
-//! Floors: a member depends on lower floors only, and `queue` knows no segment.
+//! Floors: a member depends on lower floors only, and neither `queue` nor `store` knows a segment.
 //!
 //! The floor of a crate is `package.metadata.floor` of its manifest. Dependencies for tests are exempt,
-//! because a test may stand on anything; the absence of `segment` in `queue` holds for them too, or its tests
+//! because a test may stand on anything; the absence of `segment` in those two holds for them too, or its tests
 //! would stop proving that the algorithms run on any memory. Every member also has to take the workspace's
 //! lints.
 
@@ -11,11 +11,11 @@ use crate::workspace::Package;
 const RULE: &str = "floors";
 
 /// Pairs that must not meet at all: (who, must not know, because).
-const STRANGERS: [(&str, &str, &str); 1] = [(
-    "ginnel-queue",
-    "ginnel-segment",
-    "algorithms work on borrowed views, so that the same code runs on the heap, under loom and in a mapping",
-)];
+const STRANGERS: [(&str, &str, &str); 2] =
+    [("ginnel-queue", "ginnel-segment", BORROWED), ("ginnel-store", "ginnel-segment", BORROWED)];
+
+const BORROWED: &str =
+    "algorithms work on borrowed views, so that the same code runs on the heap, under loom and in a mapping";
 
 /// Checks the members; `text_of` gives the text of a manifest.
 pub(crate) fn check<'a>(packages: &[Package], text_of: impl Fn(&str) -> Option<&'a str>) -> Vec<Finding> {
@@ -87,8 +87,10 @@ mod tests {
 
     fn house(more: Vec<Package>) -> Vec<Package> {
         let mut all = vec![package("ginnel-segment", Some(1), &[])];
-        if more.iter().all(|package| package.name != "ginnel-queue") {
-            all.push(package("ginnel-queue", Some(2), &[]));
+        for name in ["ginnel-queue", "ginnel-store"] {
+            if more.iter().all(|package| package.name != name) {
+                all.push(package(name, Some(2), &[]));
+            }
         }
         all.extend(more);
         all
@@ -127,8 +129,10 @@ mod tests {
     #[test]
     fn a_missing_floor_a_missing_member_and_missing_lints_are_found() {
         assert!(texts(&house(vec![package("a", None, &[])]))[0].contains("names no"));
-        assert_eq!(texts(&[package("ginnel-queue", Some(2), &[])]).len(), 1);
+        // The segment is missing twice: once for each that must not know it.
+        let pair = ["ginnel-queue", "ginnel-store"].map(|name| package(name, Some(2), &[]));
+        assert_eq!(texts(&pair).len(), 2);
         let found = check(&house(vec![]), |_| Some("[package]\n[lints]\n[dependencies]\n"));
-        assert_eq!(found.len(), 2);
+        assert_eq!(found.len(), 3);
     }
 }
