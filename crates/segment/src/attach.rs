@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use ginnel_layout::ParticipantId;
-use ginnel_layout::atomic::Ordering;
+use ginnel_layout::atomic::{AtomicU64, Ordering};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl};
 use nix::libc;
@@ -143,7 +143,15 @@ impl Segment {
                 return Err(Error::UnknownObject { of: of.to_string(), entry: index, tag });
             }
         }
-        let segment = Self { me, uuid: front.uuid, map, door, busy: Default::default(), sweep };
+        let segment = Self {
+            me,
+            uuid: front.uuid,
+            map,
+            door,
+            busy: Default::default(),
+            next_page: AtomicU64::new(0),
+            sweep,
+        };
         segment.succeed();
         match name {
             Some(name) => enter_as(&segment.map, me, name),
@@ -154,7 +162,8 @@ impl Segment {
 }
 
 /// A file that may be a segment, and the lock file on it with the gate shared. Leaving removes the name if nobody is
-/// left, however far attaching came: a leaver that met our share of the gate relies on us for that.
+/// left, however far attaching came: a leaver that met our share of the gate relies on us for that. A persistent segment
+/// keeps its name.
 #[derive(Debug)]
 pub(crate) struct Door {
     pub(crate) fd: OwnedFd,
@@ -162,6 +171,8 @@ pub(crate) struct Door {
     pub(crate) mark: ForkMark,
     /// Where it is published. `None` for a memfd, and until `linkat`.
     pub(crate) name: Option<Named>,
+    /// The name stays when nobody is left.
+    pub(crate) persistent: bool,
 }
 
 /// What came of going through the door.
@@ -187,7 +198,7 @@ impl Door {
         if name.is_some() && front.gone {
             return Ok(Entered::Gone);
         }
-        Ok(Entered::In(Self { fd, locks, mark, name }, front))
+        Ok(Entered::In(Self { fd, locks, mark, name, persistent: front.persistent }, front))
     }
 
     /// Locks the first row that can be locked: one that nobody has, or whose participant died.
@@ -210,7 +221,9 @@ impl Drop for Door {
         // The gate is left before it is asked for alone: two leavers that both kept their share would each keep the
         // other from removing the name.
         self.locks.leave_gate();
-        if let Some(named) = &self.name {
+        if let Some(named) = &self.name
+            && !self.persistent
+        {
             let _ = collect(named, &self.fd, &self.locks);
         }
     }

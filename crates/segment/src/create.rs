@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ginnel_layout::atomic::{AtomicU64, Ordering};
-use ginnel_layout::header::{Geometry, MAGIC, PAGES_A_STEP, layout_hash, segment_state};
+use ginnel_layout::header::{Geometry, MAGIC, PAGES_A_STEP, layout_hash, segment_flag, segment_state};
 use ginnel_layout::{LAYOUT_VERSION, ParticipantId};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
@@ -48,7 +48,7 @@ impl Segment {
         needs::check()?;
         let geometry = options.geometry()?;
         let fd = memfd().map_err(|errno| Error::os("create", &NEW, errno))?;
-        let new = Blank::new(fd, geometry, &NEW)?;
+        let new = Blank::new(fd, geometry, options.persistent, &NEW)?;
         fcntl(&new.door.fd, FcntlArg::F_ADD_SEALS(SEALS)).map_err(|e| Error::os("seal", &NEW, e))?;
         Ok(new.into_segment(None, sweep))
     }
@@ -66,7 +66,12 @@ const MAKER: ParticipantId = ParticipantId::from_index(0);
 
 impl Blank {
     /// Makes an empty file into a segment.
-    pub(crate) fn new(fd: OwnedFd, geometry: Geometry, of: &dyn Display) -> Result<Self, Error> {
+    pub(crate) fn new(
+        fd: OwnedFd,
+        geometry: Geometry,
+        persistent: bool,
+        of: &dyn Display,
+    ) -> Result<Self, Error> {
         let failed = |doing| move |errno| Error::os(doing, of, errno);
         let mark = ForkMark::here()?;
         ftruncate(&fd, geometry.total_len() as i64).map_err(failed("set the length of"))?;
@@ -75,21 +80,21 @@ impl Blank {
         set_aside(&fd, offset, bytes).map_err(failed("set memory aside for"))?;
         let map = Map::new(fd.as_fd(), geometry).map_err(failed("map"))?;
         let uuid = random();
-        write_front(&map, uuid);
+        write_front(&map, uuid, persistent);
         let locks = LockFile::reopen(&fd, mark, of)?;
         // Nobody else can have opened it, so both locks are there for the taking.
         locks.share_gate().map_err(failed("lock"))?;
         locks.take(MAKER).map_err(failed("lock"))?;
         // LIVE before anybody can see it: the row must never be found locked and FREE.
         enter(&map, MAKER);
-        Ok(Self { door: Door { fd, locks, mark, name: None }, map, uuid })
+        Ok(Self { door: Door { fd, locks, mark, name: None, persistent }, map, uuid })
     }
 
     /// What the maker holds, once others can find it.
     pub(crate) fn into_segment(self, name: Option<Named>, sweep: Box<dyn Sweep>) -> Segment {
         let Self { mut door, map, uuid } = self;
         door.name = name;
-        Segment { me: MAKER, uuid, map, door, busy: Default::default(), sweep }
+        Segment { me: MAKER, uuid, map, door, busy: Default::default(), next_page: AtomicU64::new(0), sweep }
     }
 }
 
@@ -115,10 +120,11 @@ pub(crate) fn memfd() -> Result<OwnedFd, Errno> {
 
 /// Nobody sees the file yet, so plain order will do; publication (a seal and a descriptor passed, or `linkat`) is a
 /// system call on both sides.
-fn write_front(map: &Map, uuid: [u64; 2]) {
+fn write_front(map: &Map, uuid: [u64; 2], persistent: bool) {
     let (header, geometry) = (map.header(), map.geometry());
     header.version.store(LAYOUT_VERSION, Ordering::Relaxed);
     header.layout_hash.store(layout_hash(), Ordering::Relaxed);
+    header.flags.store(if persistent { segment_flag::PERSISTENT } else { 0 }, Ordering::Relaxed);
     header.total_len.store(geometry.total_len(), Ordering::Relaxed);
     for (word, half) in header.uuid.iter().zip(uuid) {
         word.store(half, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use std::os::fd::AsFd;
 
 use ginnel_layout::LAYOUT_VERSION;
-use ginnel_layout::header::{Control, Geometry, Header, MAGIC, layout_hash, segment_state};
+use ginnel_layout::header::{Control, Geometry, Header, MAGIC, layout_hash, segment_flag, segment_state};
 use ginnel_layout::line::LINE;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -26,6 +26,8 @@ pub(crate) struct Front {
     pub(crate) uuid: [u64; 2],
     /// Removed, or being removed.
     pub(crate) gone: bool,
+    /// The name stays when the last participant leaves.
+    pub(crate) persistent: bool,
 }
 
 impl Front {
@@ -61,7 +63,8 @@ impl Front {
             let (found, ours) = (show(version, hash), show(LAYOUT_VERSION, layout_hash()));
             return Err(Error::OtherLayout { of: of(), found, ours });
         }
-        if half(bytes, offset_of!(Header, flags)) != 0 {
+        let flags = half(bytes, offset_of!(Header, flags));
+        if flags & !segment_flag::ALL != 0 {
             return bad("unknown flags");
         }
         let participants = half(bytes, offset_of!(Header, participants));
@@ -80,7 +83,7 @@ impl Front {
             segment_state::DEAD => true,
             _ => return bad("an unknown state"),
         };
-        Ok(Self { geometry, uuid, gone })
+        Ok(Self { geometry, uuid, gone, persistent: flags & segment_flag::PERSISTENT != 0 })
     }
 }
 
@@ -149,6 +152,10 @@ mod tests {
         let mut dead = image();
         put(&mut dead, STATE_AT, segment_state::DEAD);
         assert!(Front::judge(&dead, &"it").expect("good").gone);
+        assert!(!front.persistent);
+        let mut kept = image();
+        put(&mut kept, offset_of!(Header, flags), segment_flag::PERSISTENT);
+        assert!(Front::judge(&kept, &"it").expect("good").persistent);
     }
 
     #[test]
@@ -162,7 +169,7 @@ mod tests {
         assert!(matches!(with(offset_of!(Header, version), 99), Error::OtherLayout { .. }));
         assert!(matches!(with(offset_of!(Header, layout_hash), 1), Error::OtherLayout { .. }));
         for (at, value) in [
-            (offset_of!(Header, flags), 1),
+            (offset_of!(Header, flags), 2),
             (offset_of!(Header, participants), 0),
             (offset_of!(Header, participants), 0x1_0002),
             (offset_of!(Header, objects), u32::MAX),

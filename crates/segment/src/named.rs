@@ -7,7 +7,7 @@
 //! ```text
 //! open     open(name) -> share the gate -> still linked, not DEAD -> lock a row -> read its state -> LIVE
 //! create   O_TMPFILE -> set memory aside -> write the front -> gate, row, LIVE -> linkat (or somebody was faster)
-//! leave    FREE -> unlock the row -> leave the gate -> collect
+//! leave    FREE -> unlock the row -> leave the gate -> collect (a persistent one: no more)
 //! collect  the gate alone -> bells -> the name still leads here -> unlink -> DEAD
 //! ```
 //!
@@ -94,7 +94,7 @@ impl Segment {
         let mut patience = Patience::new(patience);
         loop {
             let Some(fd) = named.open()? else {
-                let new = Blank::new(nameless(place)?, geometry, &named)?;
+                let new = Blank::new(nameless(place)?, geometry, options.persistent, &named)?;
                 if publish(&new.door.fd, &named)? {
                     bells::sweep(place, None);
                     return Ok(new.into_segment(Some(named), sweep));
@@ -122,7 +122,8 @@ impl Segment {
         Ok(removed)
     }
 
-    /// Removes the name if nobody is attached: what the last participant left when it was killed.
+    /// Removes the name if nobody is attached: what the last participant left when it was killed, or when it left a
+    /// persistent segment.
     ///
     /// # Errors
     /// [`Error::BadName`], [`Error::BadPlace`]; what is wrong with the file, as [`Segment::open`]; and

@@ -22,12 +22,14 @@ pub struct Options {
     pub objects: u32,
     /// Most bytes of data, rounded up to whole pages of 4 KiB. Memory is taken only for what is used.
     pub limit: u64,
+    /// Of a named segment: the name stays when the last participant leaves, and everything that has a name inside.
+    pub persistent: bool,
 }
 
 impl Default for Options {
-    /// 256 participants, 1024 objects, and [`default_limit`].
+    /// 256 participants, 1024 objects, [`default_limit`], not persistent.
     fn default() -> Self {
-        Self { participants: PARTICIPANTS_MAX, objects: 1024, limit: default_limit() }
+        Self { participants: PARTICIPANTS_MAX, objects: 1024, limit: default_limit(), persistent: false }
     }
 }
 
@@ -148,7 +150,7 @@ fn path_of(line: &str, unified: bool) -> Option<&str> {
 mod tests {
     use super::*;
 
-    const OPTIONS: Options = Options { participants: 4, objects: 8, limit: 1 << 20 };
+    const OPTIONS: Options = Options { participants: 4, objects: 8, limit: 1 << 20, persistent: false };
 
     #[test]
     fn limits_round_up_to_pages() {

@@ -23,12 +23,15 @@
 //! | dies after | left | who repairs |
 //! |---|---|---|
 //! | claiming some or all words, some of the memory | words that name a CREATING entry | recovery of the owner: `release_pages` |
+//! | claiming pages that are looked at after a crash, or naming them the part's | words that name the part as unclaimed; some the part's, empty | `release_unclaimed`; the walk over the part's pages |
 //! | setting memory aside for more words | memory for 1024 words that `grown` does not count | the next claimer that needs them |
 //! | giving memory to reserved pages, or taking it away | some pages with memory, some without | what the object's own words say |
 //! | releasing: some holes, no or some words | words that name a FREEING (or CREATING) entry, holes | recovery of the owner does it again |
 //!
 //! Progress: lock-free; a claim that collides with another starts over behind the collision, at most [`TRIES`] times
-//! through the arena. First fit over the words below `grown`: 4 bytes a page, so 250,000 words for a gigabyte.
+//! through the arena. Next fit over the words below `grown`, 4 bytes a page, so 250,000 words for a gigabyte: each
+//! process begins behind its last claim, or where it released something before that, and looks at the rest before it asks
+//! for more words.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -75,6 +78,28 @@ impl Segment {
     /// them.
     pub fn claim_part(&self, entry: u32, part: u16, count: u32) -> Result<u32, Error> {
         self.claim(entry, part, count, count)
+    }
+
+    /// [`Segment::claim_part`] for parts whose pages are looked at after a crash: as long as not all of them have memory,
+    /// none has the part's own word. Page 0 is never one of them: their words call "nowhere" what begins there. Parts
+    /// count from 1 to 32,767.
+    ///
+    /// # Errors
+    /// As [`Segment::claim_pages`]. A crash leaves pages that [`Segment::release_unclaimed`] gives back unseen, and
+    /// perhaps some of the part, which are empty.
+    pub fn claim_part_whole(&self, entry: u32, part: u16, count: u32) -> Result<u32, Error> {
+        let first = self.claim(entry, part | UNCLAIMED, count, count)?;
+        let run = first as usize..first as usize + count as usize;
+        for word in self.words().get(run).unwrap_or_default() {
+            // Nobody else changes it (I4). Its memory came before, by a system call.
+            word.store(code(entry, part), Ordering::Release); // E1
+        }
+        Ok(first)
+    }
+
+    /// Gives back what a claimer of this part left that was killed before all of it had memory. The caller owns the part.
+    pub fn release_unclaimed(&self, entry: u32, part: u16) {
+        self.release_part(entry, part | UNCLAIMED);
     }
 
     /// [`Segment::claim_pages`], with memory for the first `with_memory` pages only. The others count against the
@@ -129,7 +154,7 @@ impl Segment {
         }
         let mut claimed = None;
         for _ in 0..TRIES {
-            claimed = self.claim_words(code(entry, part), u64::from(count))?;
+            claimed = self.claim_words(code(entry, part), u64::from(count), lowest(part))?;
             if claimed.is_some() {
                 break;
             }
@@ -162,6 +187,30 @@ impl Segment {
             && let Some(run) = self.own_run(entry, part, first, count)
         {
             self.release_run(run);
+        }
+    }
+
+    /// Does this page belong to this part? One load.
+    #[inline]
+    #[must_use]
+    pub fn is_of_part(&self, entry: u32, part: u16, page: u32) -> bool {
+        let word = self.words().get(page as usize);
+        word.is_some_and(|word| word.load(Ordering::Relaxed) == code(entry, part))
+    }
+
+    /// Calls `each` with the first page and the length of every maximal run of pages of a part, in their order. Looks at
+    /// every page word.
+    pub fn runs_of_part(&self, entry: u32, part: u16, mut each: impl FnMut(u32, u32)) {
+        let (words, wanted) = (self.words(), code(entry, part));
+        let is_own = |word: &AtomicU32| word.load(Ordering::Relaxed) == wanted;
+        let mut at = 0;
+        while let Some(first) = words[at..].iter().position(is_own).map(|offset| at + offset) {
+            let length = words[first..].iter().take_while(|word| is_own(word)).count();
+            if length > 0 {
+                // Below `pages`, which is at most 2^32.
+                each(first as u32, length as u32);
+            }
+            at = first + length.max(1);
         }
     }
 
@@ -211,13 +260,21 @@ impl Segment {
         self.map.page_words(self.control().grown.load(Ordering::Acquire)) // E2
     }
 
-    /// Claims the words of the first run that is long enough, as `code`. `None`: there is none, and no more words to be had.
-    fn claim_words(&self, code: u32, count: u64) -> Result<Option<Range<usize>>, Error> {
-        let mut from = 0;
+    /// Claims the words of the next run that is long enough, as `code`. `None`: there is none, and no more words to be had.
+    /// It begins at `lowest` or behind it.
+    fn claim_words(&self, code: u32, count: u64, lowest: usize) -> Result<Option<Range<usize>>, Error> {
+        // Another may have released what lies before the hint: it is looked at, too, before there are more words.
+        let mut from = (self.next_page.load(Ordering::Relaxed) as usize).max(lowest);
+        let mut has_begun_anew = from == lowest;
         for _ in 0..TURNS {
             let words = self.words();
             let Some(run) = find_run(&words[from.min(words.len())..], count as usize) else {
-                let tail = words.iter().rev().take_while(|word| word.load(Ordering::Relaxed) == 0).count();
+                if !has_begun_anew {
+                    (from, has_begun_anew) = (lowest, true);
+                    continue;
+                }
+                let usable = words.get(lowest..).unwrap_or_default();
+                let tail = usable.iter().rev().take_while(|word| word.load(Ordering::Relaxed) == 0).count();
                 let wanted = words.len() as u64 - tail as u64 + count;
                 if wanted > words.len() as u64 && !self.grow(words.len() as u64, wanted)? {
                     return Ok(None);
@@ -228,7 +285,10 @@ impl Segment {
             };
             let run = from + run.start..from + run.end;
             match claim_run(&words[run.clone()], code) {
-                Ok(()) => return Ok(Some(run)),
+                Ok(()) => {
+                    self.next_page.store(run.end as u64, Ordering::Relaxed);
+                    return Ok(Some(run));
+                }
                 Err(collision) => from = run.start + collision + 1,
             }
         }
@@ -271,8 +331,13 @@ impl Segment {
     /// Makes a run of ours a hole, then nobody's.
     fn release_run(&self, run: Range<usize>) {
         self.make_hole(&run);
+        let first = run.start as u64;
         for word in self.map.page_words(run.end as u64).get(run).unwrap_or_default() {
             word.store(0, Ordering::Release); // E1
+        }
+        // Not one step: it is a hint.
+        if first < self.next_page.load(Ordering::Relaxed) {
+            self.next_page.store(first, Ordering::Relaxed);
         }
     }
 
@@ -297,8 +362,16 @@ impl Segment {
     }
 }
 
+/// Of a part: not all pages of this claim have memory yet.
+const UNCLAIMED: u16 = 1 << 15;
+
 /// The bits of a page word that hold an entry, plus one.
 const ENTRY: u32 = 0xffff;
+
+/// Where a claim for this part may begin.
+fn lowest(part: u16) -> usize {
+    usize::from(part & UNCLAIMED != 0)
+}
 
 /// The page word of a part of an entry. An entry's index fits 15 bits.
 fn code(entry: u32, part: u16) -> u32 {

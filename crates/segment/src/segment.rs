@@ -35,7 +35,7 @@ pub trait Sweep: Send + Sync {
 /// An attachment of this process to a segment: one participant.
 ///
 /// Threads share it by reference. Several in one process are several participants. Dropping it is detaching: the
-/// row of the table becomes free, and of a named segment the last one removes the name. **Before** that the owner
+/// row of the table becomes free, and of a named segment, if it is not persistent, the last one removes the name. **Before** that the owner
 /// must have released what it owns in the segment, as nothing will be swept for a participant that left in order.
 ///
 /// After a `fork` the child's copy is dead weight: its methods fail with [`Forked`], and dropping it only unmaps.
@@ -47,6 +47,8 @@ pub struct Segment {
     pub(crate) door: Door,
     /// Ids that a thread of this process looks at right now, one bit each.
     pub(crate) busy: [AtomicU64; 4],
+    /// Where a claim of pages begins to look. Private memory, and only a hint.
+    pub(crate) next_page: AtomicU64,
     pub(crate) sweep: Box<dyn Sweep>,
 }
 
@@ -79,6 +81,12 @@ impl Segment {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.door.name.as_ref().map(|named| named.name.as_str())
+    }
+
+    /// Does its name stay when the last participant leaves?
+    #[must_use]
+    pub fn is_persistent(&self) -> bool {
+        self.door.persistent
     }
 
     /// The descriptor, to be passed to another process (see [`crate::fd_passing`]). It carries no lock.

@@ -89,6 +89,65 @@ fn a_run_may_cross_the_steps_in_which_page_words_get_memory() {
 }
 
 #[test]
+fn a_claim_goes_on_behind_the_last_one_and_finds_what_others_released() {
+    let segment = small();
+    let claim = |entry, count| segment.claim_pages(entry, count);
+    assert_eq!((claim(0, 10).expect("room"), claim(1, 10).expect("room")), (0, 10));
+    // What this process released is where it looks next.
+    segment.release_pages(0);
+    assert_eq!(claim(2, 4).expect("room"), 0);
+    assert_eq!(claim(3, 44).expect("room"), 20);
+    // Behind the last claim there is nothing: then from the beginning.
+    assert_eq!(claim(4, 6).expect("room"), 4);
+    assert!(matches!(claim(5, 1), Err(Error::Full { .. })));
+    // Another attachment has another idea of where to look.
+    let other = segment.attach_again(Sweeps::boxed()).expect("attached");
+    other.release_pages(1);
+    assert_eq!(claim(5, 10).expect("room"), 10);
+    for entry in [2, 3, 4, 5] {
+        segment.release_pages(entry);
+    }
+    assert_eq!(segment.used_pages(), 0);
+}
+
+#[test]
+fn pages_of_a_part_are_found_in_rows_and_unfinished_claims_are_given_back_unseen() {
+    let segment = small();
+    let runs = |part| {
+        let mut runs = Vec::new();
+        segment.runs_of_part(0, part, |first, count| runs.push((first, count)));
+        runs
+    };
+    // Page 0 is none of a store's, whoever has it or had it.
+    assert_eq!(segment.claim_part_whole(0, 1, 3).expect("room"), 1);
+    assert_eq!(segment.claim_part_whole(0, 2, 2).expect("room"), 4);
+    assert_eq!(segment.claim_part_whole(0, 1, 3).expect("room"), 6);
+    assert_eq!(segment.claim_part_whole(0, 1, 1).expect("room"), 9);
+    assert_eq!((runs(1), runs(2), runs(3)), (vec![(1, 3), (6, 4)], vec![(4, 2)], vec![]));
+    assert!(segment.is_of_part(0, 1, 3) && segment.is_of_part(0, 2, 4));
+    assert!(!segment.is_of_part(0, 1, 4) && !segment.is_of_part(1, 1, 3) && !segment.is_of_part(0, 1, 0));
+    assert!(!segment.is_of_part(0, 1, 64) && !segment.is_of_part(0, 1, u32::MAX));
+    // As a claimer leaves them that was killed before all of its pages had memory.
+    assert_eq!(segment.claim_part(0, 1 | 0x8000, 7).expect("room"), 10);
+    assert_eq!(runs(1), [(1, 3), (6, 4)]);
+    segment.release_unclaimed(0, 2);
+    assert_eq!(segment.used_pages(), 16);
+    segment.release_unclaimed(0, 1);
+    assert_eq!(segment.used_pages(), 9);
+    segment.release_run_of_part(0, 1, 6, 2);
+    assert_eq!(runs(1), [(1, 3), (8, 2)]);
+    assert!(matches!(segment.claim_part_whole(0, 1, 64), Err(Error::Full { .. })));
+    segment.release_pages(0);
+    assert_eq!((runs(1), segment.used_pages()), (vec![], 0));
+    // Page 0 was an object's, and is free again: that is where this process would look next.
+    assert_eq!(segment.claim_pages(1, 64).expect("all of it"), 0);
+    segment.release_pages(1);
+    assert_eq!(segment.claim_part_whole(0, 1, 63).expect("room"), 1);
+    segment.release_pages(0);
+    assert_eq!(segment.used_pages(), 0);
+}
+
+#[test]
 fn a_mirror_shows_the_same_bytes_twice() {
     let segment = small();
     let first = segment.claim_pages(0, 2).expect("claimed");

@@ -71,6 +71,33 @@ fn actors(role: &str, scratch: &Scratch, count: usize) -> Vec<Actor> {
 }
 
 #[test]
+fn a_persistent_segment_outlives_who_has_it() {
+    let scratch = Scratch::new();
+    let options = Options { persistent: true, ..SMALL };
+    let open = |options| {
+        Segment::open_or_create(&scratch.place, "s", options, Sweeps::boxed(), PATIENCE).expect("attached")
+    };
+    let made = open(options);
+    assert!(made.is_persistent());
+    let first = made.claim_pages(1, 2).expect("room");
+    let uuid = made.uuid();
+    assert_eq!(Segment::collect(&scratch.place, "s").expect("looked"), Collected::InUse);
+    drop(made);
+    // What the maker chose counts, not what an opener says.
+    let again = open(SMALL);
+    assert!(again.is_persistent() && again.uuid() == uuid);
+    assert_eq!((first, again.used_pages()), (0, 2));
+    drop(again);
+    assert_eq!(Segment::names(&scratch.place).expect("listed"), ["s"]);
+    assert_eq!(Segment::collect(&scratch.place, "s").expect("looked"), Collected::Removed);
+    assert!(Segment::names(&scratch.place).expect("listed").is_empty());
+    let other = open(SMALL);
+    assert!(!other.is_persistent() && other.uuid() != uuid);
+    drop(other);
+    assert!(Segment::names(&scratch.place).expect("listed").is_empty());
+}
+
+#[test]
 fn what_one_makes_another_opens_and_the_last_removes() {
     let scratch = Scratch::new();
     let missing = Segment::open(&scratch.place, "s", Sweeps::boxed(), PATIENCE);

@@ -35,7 +35,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The only kind of object that the tests' sweeps know.
 pub(crate) const TAG: u32 = 7;
 
-pub(crate) const SMALL: Options = Options { participants: 4, objects: 8, limit: 64 * 4096 };
+pub(crate) const SMALL: Options =
+    Options { participants: 4, objects: 8, limit: 64 * 4096, persistent: false };
 
 /// A sweep that releases the pages of entry `dead - 1` and counts.
 #[derive(Default)]
