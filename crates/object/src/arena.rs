@@ -3,11 +3,14 @@
 //! An [`ObjectRef`] is one handle's hold on one object. The first one a process makes sets the process's holder
 //! bit, the last one clears it; in between they are counted here, in private memory. Invariants
 //! - I1 the count of an entry is not zero exactly while this participant's bit is set in it, and the same holds for
-//!   the counts and bits of its sides; all change under one lock of this process.
+//!   the counts and bits of its sides; all change under one lock of this process. A hold that is kept (`kept`) has
+//!   the bit and the count zero.
 //! - I2 an `ObjectRef` exists only while I1 holds for its entry, so the object it names is LIVE, its pages are
 //!   its own, and they stay mapped (it holds the arena).
 //! - I3 the detector's table is held by a count alone: an `ObjectRef` in the arena would keep the arena that keeps it.
 //!   It is counted out when the arena is dropped, the last of all holds, for no `ObjectRef` is left then.
+
+mod kept;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -87,8 +90,17 @@ impl fmt::Debug for Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        if let (Some(table), Ok(())) = (self.waits(), self.segment.check_fork()) {
+        if self.segment.check_fork().is_err() {
+            return;
+        }
+        if let Some(table) = self.waits() {
             self.count_out(table, Side::Neither);
+        }
+        let handles = self.handles.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (index, holds) in handles.drain() {
+            if holds.all == 0 {
+                kept::end(&self.segment, index, self.segment.me());
+            }
         }
     }
 }
@@ -320,7 +332,8 @@ impl Arena {
         }
     }
 
-    /// Counts a handle out, clears the bits that it was the last of, and closes a side that it leaves empty.
+    /// Counts a handle out, clears the bits that it was the last of, and closes a side that it leaves empty. The bit of
+    /// one who forgot a guard is kept.
     fn count_out(&self, index: u32, side: Side) {
         let mut handles = self.handles();
         let Some(holds) = handles.get_mut(&index) else { return };
@@ -330,7 +343,7 @@ impl Arena {
             life::leave_side(entry, side, self.segment.me());
             sides::close_if_empty(&self.segment, index, entry, side);
         }
-        if last {
+        if last && !kept::is_needed(&self.segment, entry, self.segment.me()) {
             handles.remove(&index);
             life::release(&self.segment, index, entry, self.segment.me());
         }
@@ -477,6 +490,10 @@ impl ObjectRef {
 
     pub(crate) fn index(&self) -> u32 {
         self.index
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     pub(crate) fn generation(&self) -> u32 {

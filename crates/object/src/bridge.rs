@@ -45,6 +45,8 @@ use crate::words;
 /// What a pool and its workers share.
 pub use crate::crew;
 pub use crate::ready::sealed::Ready;
+/// What dicts and lists are made of.
+pub use crate::store;
 pub use ginnel_layout::process::{St, Step};
 
 /// Attaches to the arena behind an inherited descriptor, under the name of this process; from now on it is

@@ -2,7 +2,7 @@
 //!
 //! A handle or a block inside a message belongs to its sender until the receiver makes it his; whose death frees it
 //! depends on whether the message is committed and not acknowledged. The word beside it, its carrier, names the
-//! message, and the queue, the pipe, the pool or the process record answers.
+//! message, and the queue, the pipe, the pool, the process record, or the store in whose value it lies answers.
 
 use ginnel_layout::atomic::Ordering::Relaxed;
 use ginnel_layout::entry::{Carrier, Entry, st};
@@ -14,13 +14,18 @@ use crate::crew;
 use crate::envelope;
 use crate::life;
 use crate::process_record;
+use crate::store;
 use crate::sweep::tag;
 use crate::words;
 
 /// Is the message that this carrier names committed and not yet acknowledged? For recovery, after the queues were
 /// swept.
-pub(crate) fn is_in_flight(segment: &Segment, carrier: Carrier) -> bool {
-    let Some(entry) = segment.entry(u32::from(carrier.entry)) else { return false };
+///
+/// `ticket` is what it carries, where that is a ticket: a place of a store is used again, and so its values are asked
+/// whether they name it.
+pub(crate) fn is_in_flight(segment: &Segment, carrier: Carrier, ticket: Option<u32>) -> bool {
+    let index = u32::from(carrier.entry);
+    let Some(entry) = segment.entry(index) else { return false };
     let state = life::state(entry);
     // While a queue is taken apart its messages are still on their way: to its freer, who receives what they carry.
     if !matches!(state.st, st::LIVE | st::FREEING) {
@@ -33,6 +38,9 @@ pub(crate) fn is_in_flight(segment: &Segment, carrier: Carrier) -> bool {
         tag::PIPE => words::pipe_of(segment, entry)
             .is_some_and(|(control, ring)| Lane::in_flight(control, ring, carrier.position)),
         tag::POOL => crew::is_in_flight(segment, entry, carrier.position),
+        tag::DICT | tag::LIST | tag::NAMESPACE => {
+            ticket.is_some_and(|ticket| store::is_in_flight(segment, index, entry, carrier.position, ticket))
+        }
         tag::PROCESS => process_record::is_in_flight(segment, entry, state.generation, carrier.position),
         _ => false,
     }
@@ -145,7 +153,7 @@ mod tests {
     fn a_record_is_in_flight_from_the_commit_to_the_acknowledgement() {
         let manager = Manager::new(1 << 20).expect("a manager");
         let mut pipe = Pipe::new(&manager);
-        let is_in_flight = |carrier| is_in_flight(manager.arena.segment(), carrier);
+        let is_in_flight = |carrier| is_in_flight(manager.arena.segment(), carrier, None);
         for len in (0..700).step_by(7) {
             let bytes = vec![1; len];
             let (first, before) = (pipe.carrier(), pipe.tx.place());
@@ -178,7 +186,7 @@ mod tests {
         assert_eq!(body, b"body");
         let incoming = Incoming::receive(&manager.arena, table).expect("sent");
         pipe.rx.release_one();
-        assert!(!is_in_flight(manager.arena.segment(), carrier));
+        assert!(!is_in_flight(manager.arena.segment(), carrier, None));
         drop(incoming);
         assert_eq!(manager.inspect().objects.len(), 1, "nobody took the handle");
         // Round the end of the ring, with messages without handles in between.

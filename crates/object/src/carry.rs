@@ -19,7 +19,7 @@ use ginnel_segment::Segment;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::arena::{Arena, ObjectRef};
+use crate::arena::{Arena, Kind, ObjectRef};
 use crate::blocks::{Block, Hold, OpenPool};
 use crate::error::{Error, ErrorKind, Result};
 use crate::life;
@@ -179,6 +179,15 @@ impl Outgoing {
         &self.parcels
     }
 
+    pub(crate) fn arena(&self) -> &Arc<Arena> {
+        &self.arena
+    }
+
+    /// May they stay where many can look at them? Not with blocks, or ends that one process has at a time.
+    pub(crate) fn is_shareable(&self) -> bool {
+        self.blocks.is_empty() && self.ends.is_empty()
+    }
+
     /// Were they collected for a message in this arena?
     pub(crate) fn is_of(&self, arena: &Arc<Arena>) -> bool {
         Arc::ptr_eq(&self.arena, arena)
@@ -287,7 +296,7 @@ pub(crate) struct Incoming {
     lease: Lease,
 }
 
-/// Is the message leased, so that it may come again?
+/// Is the message leased, or a value that stays where it is, so that it may come again?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lease {
     No,
@@ -301,6 +310,8 @@ enum Lease {
 enum Received {
     Ticket(u32, Ticket),
     Block(Arc<Hold>),
+    /// Not ours: a hold on what a ticket names that stays where it is.
+    Held(Box<(ObjectRef, Kind)>),
 }
 
 impl Incoming {
@@ -315,6 +326,23 @@ impl Incoming {
             incoming.parcels.push(received);
         }
         Ok(incoming)
+    }
+
+    /// Looks at parcels that stay where they are, while the caller keeps them from being received: holds of ours on what
+    /// they name, which are let go with this.
+    ///
+    /// # Errors
+    /// `Corrupted` for a parcel that does not exist, or is no handle.
+    pub(crate) fn peek(arena: &Arc<Arena>, table: &[[u8; PARCEL]]) -> Result<Self> {
+        let corrupted = || Error::new(ErrorKind::Corrupted, "a value names a handle that does not exist");
+        let look = |bytes: &[u8; PARCEL]| {
+            let Some(Parcel::Ticket { ticket, generation }) = Parcel::from_bytes(*bytes) else { return None };
+            let there = life::look_at_ticket(arena.segment(), ticket, generation)?;
+            Some(Received::Held(Box::new(arena.hold_ticket(there)?)))
+        };
+        let parcels: Option<Vec<_>> = table.iter().map(look).collect();
+        let parcels = parcels.ok_or_else(corrupted)?;
+        Ok(Self { arena: Arc::clone(arena), parcels, lease: Lease::Yes })
     }
 
     fn receive_one(&self, bytes: [u8; PARCEL]) -> Result<Received> {
@@ -520,11 +548,13 @@ pub(crate) fn deserialize<'de, T: Object, D: Deserializer<'de>>(
 ) -> std::result::Result<T, D::Error> {
     let number = u16::deserialize(deserializer)?;
     let ((object, kind), ticket) = incoming(number, |incoming, parcel| match parcel {
+        // An exclusive end, which alone would ask for its ticket, does not lie where it can be looked at.
+        Received::Held(held) if !T::EXCLUSIVE => Ok(((held.0.clone(), held.1), u32::MAX)),
         _ if T::EXCLUSIVE && incoming.lease != Lease::No => {
             incoming.lease = Lease::Refused;
             Err("an exclusive end in a message that may come again".to_owned())
         }
-        Received::Block(_) => Err("a block where a handle was expected".to_owned()),
+        Received::Block(_) | Received::Held(_) => Err("a block where a handle was expected".to_owned()),
         Received::Ticket(ticket, mine) => {
             let held = incoming.arena.hold_ticket(*mine);
             held.map(|held| (held, *ticket)).ok_or_else(|| "a handle of an object that is gone".to_owned())
@@ -544,7 +574,7 @@ impl<'de> Deserialize<'de> for Block {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let number = u16::deserialize(deserializer)?;
         incoming(number, |_, parcel| match parcel {
-            Received::Ticket(..) => Err("a handle where a block was expected".to_owned()),
+            Received::Ticket(..) | Received::Held(_) => Err("a handle where a block was expected".to_owned()),
             Received::Block(hold) => Ok(Self::of(Arc::clone(hold))),
         })
     }

@@ -205,8 +205,10 @@ fn lives(segment: &Segment, id: ParticipantId) -> bool {
 /// The line of the lock that somebody waits for (I5).
 fn lock_of(segment: &Segment, wait: WaitEntry) -> Option<&LockWords> {
     let entry = segment.entry(u32::from(wait.entry))?;
-    let is_lock =
-        matches!(entry.tag.load(Relaxed), tag::MUTEX | tag::LOCK | tag::RLOCK | tag::RWLOCK | tag::ONCE);
+    let is_lock = matches!(
+        entry.tag.load(Relaxed),
+        tag::MUTEX | tag::LOCK | tag::RLOCK | tag::RWLOCK | tag::ONCE | tag::ARRAY | tag::VALUE
+    );
     if life::state(entry).st == st::LIVE && is_lock { words::front_of(segment, entry) } else { None }
 }
 

@@ -19,6 +19,8 @@ use ginnel_layout::lock::{CondvarWords, LockWords, OnceWords, ReaderCell, RwLock
 use ginnel_layout::pool::{CrewFront, SeatWords, SlotWords};
 use ginnel_layout::process::ProcessWords;
 use ginnel_layout::signal::{BarrierWords, EventWords, PermitWords, SemaphoreWords};
+use ginnel_layout::store::{Shard, StoreFront};
+use ginnel_layout::value::ValueWords;
 use ginnel_segment::Segment;
 use ginnel_sync::{Deadline, Holder, LockError, Mode, Stop, Waiter};
 
@@ -64,6 +66,13 @@ unsafe impl Shared for CrewFront {}
 unsafe impl Shared for SeatWords {}
 // SAFETY: I3: repr(C), atomics only.
 unsafe impl Shared for SlotWords {}
+// SAFETY: I3: repr(C), atomics only.
+unsafe impl Shared for ValueWords {}
+
+// SAFETY: I3: repr(C), atomics only.
+unsafe impl Shared for StoreFront {}
+// SAFETY: I3: repr(C), atomics only.
+unsafe impl Shared for Shard {}
 
 /// Why a wait ended, if it may have been a signal.
 pub(crate) trait MayBeInterrupted {
@@ -151,6 +160,14 @@ impl<W: Shared> Handle<W> {
     #[inline]
     pub(crate) fn data<T: Plain>(&self, at: usize) -> Result<NonNull<T>> {
         self.place(at, 1)
+    }
+
+    /// Where `count` values of the user's begin, as [`Handle::data`].
+    ///
+    /// # Errors
+    /// `Corrupted` when they do not lie in the object.
+    pub(crate) fn data_slice<T: Plain>(&self, at: usize, count: usize) -> Result<NonNull<[T]>> {
+        Ok(NonNull::slice_from_raw_parts(self.place(at, count)?, count))
     }
 
     #[inline]

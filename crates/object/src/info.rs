@@ -38,7 +38,7 @@ pub struct SyncInfo {
 /// What can be seen of the object in an entry. `None`: there is nothing of that kind to see.
 pub(crate) fn of(segment: &Segment, entry: &Entry, arena: &Arena) -> Option<SyncInfo> {
     let sleepers = match entry.tag.load(Relaxed) {
-        tag::MUTEX | tag::LOCK | tag::RLOCK | tag::RWLOCK | tag::ONCE => {
+        tag::MUTEX | tag::LOCK | tag::RLOCK | tag::RWLOCK | tag::ONCE | tag::ARRAY | tag::VALUE => {
             return front_of::<LockWords>(segment, entry).map(|words| of_lock(words, arena));
         }
         tag::CONDVAR => &front_of::<CondvarWords>(segment, entry)?.control.sleepers,

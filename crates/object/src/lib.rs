@@ -9,6 +9,7 @@
 
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 pub mod aio;
+pub mod array;
 pub mod barrier;
 pub mod blocks;
 #[doc(hidden)]
@@ -24,6 +25,7 @@ pub mod event;
 pub mod info;
 pub mod lock;
 pub mod manager;
+pub mod memory;
 pub mod message;
 pub mod mpsc;
 pub mod mutex;
@@ -37,7 +39,10 @@ pub mod semaphore;
 pub mod shared;
 pub mod simplex;
 pub mod spsc;
+#[doc(hidden)]
+pub mod store;
 pub mod transit;
+pub mod value;
 
 mod arena;
 mod carrier;
@@ -52,10 +57,13 @@ mod sides;
 mod sweep;
 mod words;
 
+pub use array::Array;
 pub use blocks::{Block, BlockMut, Blocks};
 pub use error::{Error, ErrorKind, Owner, OwnerState, Result};
 pub use manager::{Manager, Object};
+pub use memory::SharedMemory;
 pub use message::{Checked, Json, Message, Plain, Raw};
 pub use mutex::{Mutex, MutexGuard};
 pub use queue::Queue;
 pub use shared::Shared;
+pub use value::Value;

@@ -68,6 +68,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::process_record;
 use crate::queue;
 use crate::sides;
+use crate::store;
 use crate::sweep::tag;
 
 /// Claims a free entry for `me`.
@@ -106,6 +107,7 @@ pub(crate) fn dismantle(segment: &Segment, index: u32, entry: &Entry, state: Ent
             tag::PIPE => carrier::discard_all(segment, entry),
             tag::PROCESS => process_record::discard_all(segment, entry),
             tag::POOL => crew::discard_all(segment, entry),
+            tag::DICT | tag::LIST | tag::NAMESPACE => store::discard_all(segment, index, entry),
             _ => {}
         }
     }
@@ -391,6 +393,19 @@ pub(crate) fn entry_of_ticket(segment: &Segment, ticket: u32) -> Option<&Entry> 
     segment.entry(u32::from(there.entry))
 }
 
+/// The entry of the object of a ticket that is under way.
+pub(crate) fn index_of_ticket(segment: &Segment, ticket: u32) -> Option<u32> {
+    let there = Ticket::from_bits(segment.ticket(ticket as usize)?.load(Acquire)); // E5
+    there.owner.map(|_| u32::from(there.entry))
+}
+
+/// A ticket that may be received, and is not. The caller keeps others from receiving it.
+pub(crate) fn look_at_ticket(segment: &Segment, ticket: u32, generation: u32) -> Option<Ticket> {
+    let there = Ticket::from_bits(segment.ticket(ticket as usize)?.load(Acquire)); // E5
+    there.owner.filter(|_| there.generation == generation && there.st == Ticket::SENT)?;
+    Some(there)
+}
+
 fn forget_carrier(segment: &Segment, ticket: u32) {
     if let Some(word) = segment.carrier(ticket as usize) {
         word.store(Carrier::NONE, Release); // E2
@@ -400,14 +415,15 @@ fn forget_carrier(segment: &Segment, ticket: u32) {
 /// Frees the tickets of the dead `d` that no message in flight carries. The queues were swept before: then
 /// "held by `d` and not in flight" is stable, because a receiver makes a ticket his before he acknowledges (I6). One that
 /// travels outside of messages may be redeemed at this moment: one CAS decides.
-pub(crate) fn recover_tickets(segment: &Segment, d: ParticipantId, in_flight: impl Fn(Carrier) -> bool) {
+pub(crate) fn recover_tickets(segment: &Segment, d: ParticipantId, in_flight: impl Fn(Carrier, u32) -> bool) {
     for (i, word) in tickets(segment) {
         let there = Ticket::from_bits(word.load(Acquire)); // E5
         if there.owner != Some(d) {
             continue;
         }
         let carrier = segment.carrier(i as usize).map_or(Carrier::NONE, |word| word.load(Acquire)); // E2
-        let is_in_flight = there.st != Ticket::LOST && Carrier::from_bits(carrier).is_some_and(&in_flight);
+        let is_in_flight = there.st != Ticket::LOST
+            && Carrier::from_bits(carrier).is_some_and(|carrier| in_flight(carrier, i));
         if !is_in_flight {
             give_up_ticket(segment, i, there, Some(d));
         }

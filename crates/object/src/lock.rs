@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | before it holds | nothing, or a spare wake and a bit among the sleepers | gets it |
 //! | while it holds | the word names it | after recovery, with `previous_owner_died` |
+//! | after it forgot its guard, with or without its handle | the word names it | the same |
 //! | in the middle of a release | free, sleepers asleep | recovery wakes one and rings all, else a slice |
 //! | recovery, half-way | who died, and the word still names it | the next recovery writes the same |
 //!
@@ -40,7 +41,7 @@ use crate::manager::{Manager, sealed};
 use crate::sweep::tag;
 use crate::words;
 
-pub(crate) use held::{bury, explain, last_dead, owner, probe, wait_for};
+pub(crate) use held::{bury, explain, is_owner, last_dead, owner, probe, wait_for};
 pub use recursive::{RLock, RLockGuard};
 
 /// What the death of `dead` means for a lock, and for all that are nothing but [`LockWords`].
@@ -49,6 +50,12 @@ pub(crate) fn recover(segment: &Segment, entry: &Entry, dead: ParticipantId) {
         bury(segment, words, dead);
         mutex::recover_in(words, dead, true);
     }
+}
+
+/// Does the lock at the beginning of an object name `id`?
+pub(crate) fn names(segment: &Segment, entry: &Entry, id: ParticipantId) -> bool {
+    let words = words::front_of::<LockWords>(segment, entry);
+    words.is_some_and(|words| is_owner(words, id))
 }
 
 /// A lock without data, which one thread of one process holds at a time.

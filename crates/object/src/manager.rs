@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ginnel_layout::atomic::Ordering::Relaxed;
-use ginnel_layout::entry::st;
+use ginnel_layout::entry::{Entry, st};
 use ginnel_layout::line::PAGE;
 use ginnel_layout::{ParticipantId, participant};
 use ginnel_segment::{Collected, Place, Segment, default_limit, fd_passing};
@@ -23,6 +23,7 @@ use crate::info::{self, SyncInfo};
 use crate::life;
 use crate::queue::Stats;
 use crate::seat::Tenure;
+use crate::store::{self, Usage};
 use crate::sweep::{Objects, tag, tag_name};
 use crate::words;
 
@@ -110,6 +111,7 @@ pub struct Options {
     participants: Option<u16>,
     objects: Option<u32>,
     directory: Option<Place>,
+    persistent: bool,
 }
 
 impl Options {
@@ -147,12 +149,22 @@ impl Options {
         self
     }
 
+    /// It outlives every process: when the last one leaves, its name stays, and with it all objects in it that have names.
+    /// [`Manager::unlink`] and [`Manager::collect`] (`ginnel gc`) remove it, and so does a restart of the machine. Means
+    /// something for named managers only.
+    #[must_use]
+    pub fn persistent(mut self) -> Self {
+        self.persistent = true;
+        self
+    }
+
     fn segment(&self) -> ginnel_segment::Options {
         let default = ginnel_segment::Options::default();
         ginnel_segment::Options {
             participants: self.participants.unwrap_or(default.participants),
             objects: self.objects.unwrap_or(default.objects),
             limit: self.limit.map_or_else(default_limit, |bytes| bytes as u64),
+            persistent: self.persistent,
         }
     }
 
@@ -204,6 +216,16 @@ impl Manager {
         Self::with(Options::new().limit(limit))
     }
 
+    /// A private manager apart from that of this process, with the usual limit. No child gets it by itself, whatever it
+    /// is started with: who is to have it is sent its descriptor ([`Manager::send_over`]). So what others write into their
+    /// arena cannot harm what is in this one, and what fills the one leaves the other as it is.
+    ///
+    /// # Errors
+    /// As [`Manager::new`].
+    pub fn isolated() -> Result<Self> {
+        Self::with(Options::new())
+    }
+
     /// A private manager with options.
     ///
     /// # Errors
@@ -214,7 +236,7 @@ impl Manager {
     }
 
     /// The manager of that name, made if there is none. Processes of the same user share it; it goes when the
-    /// last of them leaves in order, or with `ginnel gc`.
+    /// last of them leaves in order, or with `ginnel gc`; a persistent one ([`Options::persistent`]) only so.
     ///
     /// # Errors
     /// `Invalid` for an impossible name, `Denied` for a file that is not ours or open to others, `Mismatch` for
@@ -263,7 +285,7 @@ impl Manager {
         Ok(Segment::unlink(&Place::default(), name)?)
     }
 
-    /// Removes the named manager if no living process is attached. True: it did.
+    /// Removes the named manager if no living process is attached, also a persistent one. True: it did.
     ///
     /// # Errors
     /// `NotFound`, `Invalid`, `Denied`, `Os`.
@@ -378,6 +400,12 @@ impl Manager {
         self.arena.segment().geometry().pages as usize * PAGE
     }
 
+    /// Does it stay when the last process leaves it? See [`Options::persistent`].
+    #[must_use]
+    pub fn is_persistent(&self) -> bool {
+        self.arena.segment().is_persistent()
+    }
+
     /// Its name, if it has one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
@@ -417,7 +445,7 @@ impl Manager {
         let objects = segment
             .entries()
             .filter(|(_, entry)| life::state(entry).st == st::LIVE)
-            .map(|(_, entry)| ObjectInfo {
+            .map(|(index, entry)| ObjectInfo {
                 kind: tag_name(entry.tag.load(Relaxed)),
                 name: if entry.named.load(Relaxed) == 0 { None } else { arena::read_name(entry) },
                 size: entry.pages.load(Relaxed) as usize * PAGE,
@@ -429,10 +457,25 @@ impl Manager {
                     _ => None,
                 },
                 sync: info::of(segment, entry, &self.arena),
+                store: store_usage(segment, index, entry),
             })
+            .map(with_claimed)
             .collect();
         let recoveries = segment.control().recoveries.load(Relaxed);
         Inspection { participants, objects, recoveries }
+    }
+}
+
+/// Adds the pages that the shards of a store have claimed.
+fn with_claimed(mut object: ObjectInfo) -> ObjectInfo {
+    object.size += object.store.map_or(0, |usage| usage.claimed as usize);
+    object
+}
+
+fn store_usage(segment: &Segment, index: u32, entry: &Entry) -> Option<Usage> {
+    match entry.tag.load(Relaxed) {
+        tag::DICT | tag::LIST | tag::NAMESPACE => store::usage_of(segment, index, entry),
+        _ => None,
     }
 }
 
@@ -492,6 +535,8 @@ pub struct ObjectInfo {
     pub queue: Option<Stats>,
     /// Who holds it and who waits for it, if it is a lock.
     pub sync: Option<SyncInfo>,
+    /// What its memory is used for, if it is a dict, a namespace or a list.
+    pub store: Option<Usage>,
 }
 
 impl From<ginnel_segment::Forked> for Error {

@@ -39,11 +39,22 @@ use crate::words;
 
 /// What the death of `dead` means for it: its permits come back.
 pub(crate) fn recover(segment: &Segment, entry: &Entry, dead: ParticipantId) {
-    let Some(words) = words::front_of::<PermitWords>(segment, entry) else { return };
+    if let Some(pool) = pool_in(segment, entry) {
+        pool.recover(dead);
+    }
+}
+
+/// Does `id` have permits?
+pub(crate) fn names(segment: &Segment, entry: &Entry, id: ParticipantId) -> bool {
+    pool_in(segment, entry).is_some_and(|pool| pool.holders().any(|holder| holder.participant() == id))
+}
+
+fn pool_in<'a>(segment: &'a Segment, entry: &Entry) -> Option<Pool<'a>> {
+    let words = words::front_of::<PermitWords>(segment, entry)?;
     let count = words.control.count.load(Relaxed) as usize;
     // Of a count that lies only the wake is left to do.
     let permits = words::tail_of::<AtomicU32>(segment, entry, EACH_AT, count).unwrap_or_default();
-    Pool::new(words, permits).recover(dead);
+    Some(Pool::new(words, permits))
 }
 
 /// How many permits, for pools that are made by name. Default: 1.

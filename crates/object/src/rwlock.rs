@@ -65,17 +65,41 @@ const CELLS_AT: usize = size_of::<RwLockWords>();
 /// What it is called in errors.
 const WHAT: &str = "read-write lock";
 
-const fn data_at(cells: usize) -> usize {
+/// Where the data begin.
+pub(crate) const fn data_at(cells: usize) -> usize {
     CELLS_AT + cells * LINE
 }
 
 /// What the death of `dead` means for it.
 pub(crate) fn recover(segment: &Segment, entry: &Entry, dead: ParticipantId) {
-    let Some(words) = words::front_of::<RwLockWords>(segment, entry) else { return };
+    let Some(words) = words_in(segment, entry) else { return };
+    lock::bury(segment, &words.words.lock, dead);
+    words.recover(dead);
+}
+
+/// Does `id` write, or read?
+pub(crate) fn names(segment: &Segment, entry: &Entry, id: ParticipantId) -> bool {
+    let Some(words) = words_in(segment, entry) else { return false };
+    lock::is_owner(&words.words.lock, id) || words.readers().any(|reader| reader == id)
+}
+
+fn words_in<'a>(segment: &'a Segment, entry: &Entry) -> Option<rwlock::RwLock<'a>> {
+    let words = words::front_of::<RwLockWords>(segment, entry)?;
     let cells = words.control.cells.load(Relaxed) as usize;
     let cells = words::tail_of::<ReaderCell>(segment, entry, CELLS_AT, cells).unwrap_or(&[]);
-    lock::bury(segment, &words.lock, dead);
-    rwlock::RwLock { words, cells }.recover(dead);
+    Some(rwlock::RwLock { words, cells })
+}
+
+/// How many cells there are, checked.
+///
+/// # Errors
+/// `Corrupted` when there cannot be so many, or none for this participant.
+pub(crate) fn cells_of(handle: &Handle<RwLockWords>) -> Result<usize> {
+    let cells = handle.words().control.cells.load(Relaxed) as usize;
+    if cells > usize::from(PARTICIPANTS_MAX) || cells <= usize::from(handle.me().index()) {
+        return Err(handle.corrupted("how many may read"));
+    }
+    Ok(cells)
 }
 
 /// Data of type `T` in shared memory, which any number of threads may read, or one may change.
@@ -98,24 +122,24 @@ pub(crate) fn recover(segment: &Segment, entry: &Entry, dead: ParticipantId) {
 /// assert_eq!((one[0], two[1]), (10, 30));
 /// # Ok::<(), ginnel_object::Error>(())
 /// ```
-pub struct RwLock<T> {
+pub struct RwLock<T: ?Sized> {
     handle: Handle<RwLockWords>,
     cells: usize,
     data: NonNull<T>,
 }
 
 // SAFETY: I1: the words decide who touches the data, whoever's handle it uses.
-unsafe impl<T: Plain> Send for RwLock<T> {}
+unsafe impl<T: Plain + ?Sized> Send for RwLock<T> {}
 // SAFETY: I1; readers share a value without inner mutability (I2).
-unsafe impl<T: Plain> Sync for RwLock<T> {}
+unsafe impl<T: Plain + ?Sized> Sync for RwLock<T> {}
 
-impl<T> fmt::Debug for RwLock<T> {
+impl<T: ?Sized> fmt::Debug for RwLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RwLock").field("object", &self.handle).finish_non_exhaustive()
     }
 }
 
-impl<T> Clone for RwLock<T> {
+impl<T: ?Sized> Clone for RwLock<T> {
     fn clone(&self) -> Self {
         Self { handle: self.handle.clone(), cells: self.cells, data: self.data }
     }
@@ -128,6 +152,23 @@ impl<T: Plain> RwLock<T> {
     /// `Full`, `Forked`, `Os`.
     pub fn new(value: T) -> Result<Self> {
         Manager::current()?.create_with(Init(Some(value)))
+    }
+}
+
+impl<T: Plain + ?Sized> RwLock<T> {
+    /// A lock over data that lie behind its words; `data` came from this handle.
+    ///
+    /// # Errors
+    /// `Corrupted` when the words lie.
+    pub(crate) fn over(handle: Handle<RwLockWords>, data: NonNull<T>) -> Result<Self> {
+        let lock = Self { cells: cells_of(&handle)?, handle, data };
+        lock.words()?.enroll(lock.handle.me());
+        Ok(lock)
+    }
+
+    /// The hold on the object.
+    pub(crate) fn object_ref(&self) -> &ObjectRef {
+        self.handle.object()
     }
 
     /// Takes it to read; waits while a writer has it.
@@ -380,6 +421,13 @@ impl<T: Plain> RwLock<T> {
     }
 }
 
+impl<T> RwLock<[T]> {
+    /// How many elements the data have.
+    pub(crate) fn count(&self) -> usize {
+        self.data.len()
+    }
+}
+
 impl<T: Plain> sealed::Sealed for RwLock<T> {
     type Options = Init<T>;
 
@@ -402,14 +450,8 @@ impl<T: Plain> sealed::Sealed for RwLock<T> {
 
     fn open(object: ObjectRef) -> Result<Self> {
         let handle = Handle::<RwLockWords>::open(object)?;
-        let cells = handle.words().control.cells.load(Relaxed) as usize;
-        if cells > usize::from(PARTICIPANTS_MAX) || cells <= usize::from(handle.me().index()) {
-            return Err(handle.corrupted("how many may read"));
-        }
-        let data = handle.data(data_at(cells))?;
-        let lock = Self { handle, cells, data };
-        lock.words()?.enroll(lock.handle.me());
-        Ok(lock)
+        let data = handle.data(data_at(cells_of(&handle)?))?;
+        Self::over(handle, data)
     }
 
     fn object(&self) -> &ObjectRef {

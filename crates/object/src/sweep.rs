@@ -15,6 +15,7 @@ use crate::carrier;
 use crate::life;
 use crate::queue;
 use crate::sides;
+use crate::store;
 use crate::words;
 
 /// The kinds of objects.
@@ -61,6 +62,18 @@ pub(crate) mod tag {
     pub(crate) const PIPE: u32 = 20;
     /// What a pool and its workers share.
     pub(crate) const POOL: u32 = 21;
+    /// A store of keys and values.
+    pub(crate) const DICT: u32 = 22;
+    /// A store of values in a row.
+    pub(crate) const LIST: u32 = 23;
+    /// A store of names, each with a value of its own type.
+    pub(crate) const NAMESPACE: u32 = 24;
+    /// `Value<T>`.
+    pub(crate) const VALUE: u32 = 25;
+    /// `Array<T>`.
+    pub(crate) const ARRAY: u32 = 26;
+    /// `SharedMemory`.
+    pub(crate) const MEMORY: u32 = 27;
 }
 
 /// A tag in words, for messages.
@@ -87,6 +100,12 @@ pub(crate) fn tag_name(tag: u32) -> &'static str {
         tag::PROCESS => "process",
         tag::PIPE => "pipe",
         tag::POOL => "pool",
+        tag::DICT => "dict",
+        tag::LIST => "list",
+        tag::NAMESPACE => "namespace",
+        tag::VALUE => "value",
+        tag::ARRAY => "array",
+        tag::MEMORY => "shared memory",
         _ => UNKNOWN,
     }
 }
@@ -105,10 +124,12 @@ impl Sweep for Objects {
     /// What carries goes before what is carried: only then is "owned by the dead and in no message" final. The holder
     /// bits of the dead go last, because they keep the objects alive meanwhile.
     fn sweep(&self, segment: &Segment, dead: ParticipantId) {
-        for (_, entry) in held_by(segment, dead) {
-            repair_carrier(segment, entry, dead);
+        for (index, entry) in held_by(segment, dead) {
+            repair_carrier(segment, index, entry, dead);
         }
-        life::recover_tickets(segment, dead, |carrier| carrier::is_in_flight(segment, carrier));
+        life::recover_tickets(segment, dead, |carrier, ticket| {
+            carrier::is_in_flight(segment, carrier, Some(ticket))
+        });
         for (_, entry) in held_by(segment, dead) {
             repair_carried(segment, entry, dead);
         }
@@ -130,11 +151,16 @@ fn held_by(segment: &Segment, dead: ParticipantId) -> impl Iterator<Item = (u32,
 }
 
 /// Objects that carry messages with handles and blocks in them.
-fn repair_carrier(segment: &Segment, entry: &Entry, dead: ParticipantId) {
-    if let tag::QUEUE | tag::CHANNEL = entry.tag.load(Relaxed)
-        && let Some(ring) = words::ring_of(segment, entry)
-    {
-        ring.recover_with(dead, &mut |lost| queue::lose(segment, lost, dead));
+fn repair_carrier(segment: &Segment, index: u32, entry: &Entry, dead: ParticipantId) {
+    match entry.tag.load(Relaxed) {
+        tag::QUEUE | tag::CHANNEL => {
+            if let Some(ring) = words::ring_of(segment, entry) {
+                ring.recover_with(dead, &mut |lost| queue::lose(segment, lost, dead));
+            }
+        }
+        // A transaction that the dead one had committed is finished before anybody asks which values are there.
+        tag::DICT | tag::LIST | tag::NAMESPACE => store::recover(segment, index, entry, dead),
+        _ => {}
     }
 }
 
@@ -143,7 +169,7 @@ fn repair_carried(segment: &Segment, entry: &Entry, dead: ParticipantId) {
     if entry.tag.load(Relaxed) == tag::BLOCKS
         && let Some(pool) = words::pool_of(segment, entry)
     {
-        pool.recover(dead, |carrier| carrier::is_in_flight(segment, carrier));
+        pool.recover(dead, |carrier| carrier::is_in_flight(segment, carrier, None));
     }
 }
 
@@ -159,7 +185,7 @@ fn repair(segment: &Segment, index: u32, entry: &Entry, dead: ParticipantId) {
         }
         tag::MUTEX => crate::mutex::recover(segment, entry, dead),
         tag::LOCK | tag::RLOCK => crate::lock::recover(segment, entry, dead),
-        tag::RWLOCK => crate::rwlock::recover(segment, entry, dead),
+        tag::RWLOCK | tag::ARRAY => crate::rwlock::recover(segment, entry, dead),
         tag::CONDVAR => crate::condvar::recover(segment, entry, dead),
         tag::SEMAPHORE => crate::semaphore::recover(segment, entry, dead),
         tag::PERMITS => crate::permits::recover(segment, entry, dead),
@@ -185,8 +211,13 @@ fn repair(segment: &Segment, index: u32, entry: &Entry, dead: ParticipantId) {
         // Here and not before the tickets: what the dead one has put into a result is freed before its task is LOST, for
         // the next worker's commit would make that look as if it were on its way.
         tag::POOL => crate::crew::recover(segment, entry, dead),
+        // Built anew before the tickets.
+        tag::DICT | tag::LIST | tag::NAMESPACE => {}
         // No word of it is owned: what the dead one left there, the starter takes, or who takes it apart.
         tag::PROCESS => {}
+        tag::VALUE => crate::value::recover(segment, entry, dead),
+        // Its bytes are the program's business.
+        tag::MEMORY => {}
         // Refused at attach; a word that changed since is a broken peer's, and nothing here trusts it.
         _ => {}
     }

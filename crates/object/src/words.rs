@@ -5,6 +5,8 @@
 //! - I2 while `recover` of `life` repairs an entry, the dead participant's bit keeps the object LIVE (`life`, I4).
 //! - I3 an object's first page is aligned to a page, and every type here is smaller than one, unless its size is
 //!   checked against the object's pages.
+//! - I5 whatever lies in data pages, whole words of it may be looked at as atomics at any time: nobody holds a reference
+//!   that forbids it to bytes of pages that are a store's, and what a store's words name elsewhere is not believed.
 //! - I4 while an entry is CREATING, its pages are the maker's alone; he writes them at once and lets go.
 #![allow(unsafe_code, reason = "turns pages into the words of an object, in this file only")]
 
@@ -182,6 +184,19 @@ pub(crate) fn pool_of(segment: &Segment, entry: &Entry) -> Option<Pool> {
     let base = segment.page(entry.first_page.load(Relaxed), pages)?;
     // SAFETY: I2, I3: the pages are mapped as long as the segment, and the pool is used under its borrow.
     unsafe { Pool::from_raw(base, u64::from(pages) * PAGE as u64) }.ok()
+}
+
+/// Bytes of a page.
+pub(crate) const PAGE_BYTES: u64 = PAGE as u64;
+
+/// All words of all data pages of a segment, whoever's they are. `None`: the segment lies about their number.
+pub(crate) fn memory_of(segment: &Segment) -> Option<&[AtomicU64]> {
+    let pages = u32::try_from(segment.geometry().pages).unwrap_or(u32::MAX);
+    let base = segment.page(0, pages)?;
+    let words = NonNull::slice_from_raw_parts(base.cast(), pages as usize * (PAGE / size_of::<AtomicU64>()));
+    // SAFETY: all of them are mapped as long as the segment, aligned to a page, and atomics, so whatever bytes there are,
+    // are a value (I5).
+    Some(unsafe { words.as_ref() })
 }
 
 /// The control page of the lane in an entry, for recovery (I2). `None`: the entry lies.

@@ -157,7 +157,7 @@ fn the_next_record_in_the_same_entry_carries_nothing_of_the_one_before() {
     let (first, _) = pair.record();
     let (index, generation) = place_of(&first);
     let old = Place::Args.carrier(index, generation);
-    let is_in_flight = |carrier| carrier::is_in_flight(pair.here.arena.segment(), carrier);
+    let is_in_flight = |carrier| carrier::is_in_flight(pair.here.arena.segment(), carrier, None);
     assert!(is_in_flight(old) && !is_in_flight(Place::Result.carrier(index, generation)));
     assert!(first.cancel());
     let ticket = first.ticket().expect("free");

@@ -414,7 +414,7 @@ fn parcels_are_on_their_way_with_their_task_and_no_other() {
     let serial = scene.serial;
     let (manager, crew) = (scene.here.clone(), scene.crew.clone());
     let in_flight =
-        |serial, place| carrier::is_in_flight(manager.arena.segment(), crew.carrier(5, serial, place));
+        |serial, place| carrier::is_in_flight(manager.arena.segment(), crew.carrier(5, serial, place), None);
     let both = || [Place::Args, Place::Result].map(|place| in_flight(serial, place));
     assert_eq!(both(), [true, false]);
     assert!(!in_flight(serial + 1, Place::Args));
@@ -425,7 +425,7 @@ fn parcels_are_on_their_way_with_their_task_and_no_other() {
     scene.crew.take(5, generation, None).expect("done");
     assert_eq!(both(), [false, false]);
     let nowhere = Carrier { entry: scene.crew.carrier(5, 0, Place::Args).entry, position: 3 };
-    assert!(!carrier::is_in_flight(scene.here.arena.segment(), nowhere));
+    assert!(!carrier::is_in_flight(scene.here.arena.segment(), nowhere, None));
 }
 
 #[test]

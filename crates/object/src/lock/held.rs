@@ -54,9 +54,14 @@ pub(crate) fn owner<W: Shared>(handle: &Handle<W>, words: &LockWords) -> Option<
     handle.describe(mutex::owner(&words.word)?.participant())
 }
 
+/// Does a thread of `id` hold the lock?
+pub(crate) fn is_owner(words: &LockWords, id: ParticipantId) -> bool {
+    owner_participant(words.word.load(Relaxed)) == Some(id)
+}
+
 /// Writes down who died with the lock, if `dead` did. For recovery, before it frees the word.
 pub(crate) fn bury(segment: &Segment, words: &LockWords, dead: ParticipantId) {
-    if owner_participant(words.word.load(Relaxed)) != Some(dead) {
+    if !is_owner(words, dead) {
         return;
     }
     let (pid, name) = segment.describe(dead).map_or((0, String::new()), |who| (who.pid, who.name));

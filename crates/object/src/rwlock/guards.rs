@@ -13,25 +13,25 @@ use crate::message::Plain;
 
 /// The data, to read. Dropping it ends the read. Not `Send`: the thread that reads is the one that ends it.
 #[must_use = "the read ends when the guard is dropped"]
-pub struct ReadGuard<'a, T: Plain> {
+pub struct ReadGuard<'a, T: Plain + ?Sized> {
     lock: &'a RwLock<T>,
     not_send: PhantomData<*const ()>,
 }
 
-impl<'a, T: Plain> ReadGuard<'a, T> {
+impl<'a, T: Plain + ?Sized> ReadGuard<'a, T> {
     #[inline(always)]
     pub(super) fn new(lock: &'a RwLock<T>) -> Self {
         Self { lock, not_send: PhantomData }
     }
 }
 
-impl<T: Plain + fmt::Debug> fmt::Debug for ReadGuard<'_, T> {
+impl<T: Plain + ?Sized + fmt::Debug> fmt::Debug for ReadGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ReadGuard").field(&**self).finish()
+        f.debug_tuple("ReadGuard").field(&&**self).finish()
     }
 }
 
-impl<T: Plain> Deref for ReadGuard<'_, T> {
+impl<T: Plain + ?Sized> Deref for ReadGuard<'_, T> {
     type Target = T;
 
     #[inline]
@@ -41,7 +41,7 @@ impl<T: Plain> Deref for ReadGuard<'_, T> {
     }
 }
 
-impl<T: Plain> Drop for ReadGuard<'_, T> {
+impl<T: Plain + ?Sized> Drop for ReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // A guard inherited through a bare fork is the parent's to release.
@@ -54,7 +54,7 @@ impl<T: Plain> Drop for ReadGuard<'_, T> {
 /// The data, to read and to change. Dropping it releases the lock. Not `Send`: the thread that locks is the one that
 /// unlocks.
 #[must_use = "the lock is released when the guard is dropped"]
-pub struct WriteGuard<'a, T: Plain> {
+pub struct WriteGuard<'a, T: Plain + ?Sized> {
     lock: &'a RwLock<T>,
     /// `None` only after the release in `drop`.
     locked: Option<Locked>,
@@ -62,7 +62,7 @@ pub struct WriteGuard<'a, T: Plain> {
     not_send: PhantomData<*const ()>,
 }
 
-impl<'a, T: Plain> WriteGuard<'a, T> {
+impl<'a, T: Plain + ?Sized> WriteGuard<'a, T> {
     #[inline(always)]
     pub(super) fn new(lock: &'a RwLock<T>, locked: Locked) -> Self {
         Self { lock, locked: Some(locked), consistent: false, not_send: PhantomData }
@@ -88,13 +88,13 @@ impl<'a, T: Plain> WriteGuard<'a, T> {
     }
 }
 
-impl<T: Plain + fmt::Debug> fmt::Debug for WriteGuard<'_, T> {
+impl<T: Plain + ?Sized + fmt::Debug> fmt::Debug for WriteGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WriteGuard").field(&**self).finish()
+        f.debug_tuple("WriteGuard").field(&&**self).finish()
     }
 }
 
-impl<T: Plain> Deref for WriteGuard<'_, T> {
+impl<T: Plain + ?Sized> Deref for WriteGuard<'_, T> {
     type Target = T;
 
     #[inline]
@@ -104,7 +104,7 @@ impl<T: Plain> Deref for WriteGuard<'_, T> {
     }
 }
 
-impl<T: Plain> DerefMut for WriteGuard<'_, T> {
+impl<T: Plain + ?Sized> DerefMut for WriteGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         let mut data = self.lock.data;
@@ -113,7 +113,7 @@ impl<T: Plain> DerefMut for WriteGuard<'_, T> {
     }
 }
 
-impl<T: Plain> Drop for WriteGuard<'_, T> {
+impl<T: Plain + ?Sized> Drop for WriteGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // A guard inherited through a bare fork is the parent's to release.
