@@ -14,6 +14,8 @@
 //! | the first of several to be ready | [`select`] |
 //! | a function to run in a process of its own | [`Process`] |
 //! | many calls of functions, in processes that stay | [`Pool`] |
+//! | a map or a list that all processes change | [`Dict`], [`List`], [`Namespace`] |
+//! | one value, an array, plain bytes for all | [`Value`], [`Array`], [`SharedMemory`] |
 //! | programs that find each other by name | [`Manager::open_or_create`] |
 //!
 //! Two programs that never heard of each other's process ids:
@@ -47,9 +49,10 @@
 //! It does not cross machines, and it does not protect you from a process of your own user that writes into your
 //! memory on purpose: see `SAFETY.md`.
 
+pub use ginnel_manager::{Dict, List, Namespace};
 pub use ginnel_object::{
-    Block, Blocks, Error, ErrorKind, Json, Manager, Message, Object, Owner, OwnerState, Plain, Queue, Raw,
-    Result, Shared,
+    Array, Block, Blocks, Error, ErrorKind, Json, Manager, Message, Object, Owner, OwnerState, Plain, Queue,
+    Raw, Result, Shared, SharedMemory, Value,
 };
 pub use ginnel_pipe::pipe;
 pub use ginnel_pool::Pool;
@@ -67,9 +70,48 @@ pub mod error {
     };
 }
 
-/// Arenas with a limit, and the names in them.
+/// Arenas with a limit, the names in them, and data that all processes share: maps, lists, values, arrays, bytes.
+///
+/// ```
+/// use ginnel::{Dict, Process, Value};
+///
+/// fn visit(pages: Dict<String, u64>, visits: Value<u64>) -> ginnel::Result<()> {
+///     pages.update("/index".into(), |n| n.unwrap_or(0) + 1)?; // no visit is lost
+///     visits.fetch_add(1).map(drop)
+/// }
+///
+/// # fn main() -> ginnel::Result<()> {
+/// let (pages, visits) = (Dict::new()?, Value::new(0)?);
+/// for child in Process::spawn_all(visit, [(&pages, &visits); 3])? {
+///     child.join()??;
+/// }
+/// assert_eq!((pages.get("/index")?, visits.get()), (Some(3), 3));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// How they are made, where the defaults do not do: [`dict::Options`](crate::dict::Options),
+/// [`list::Options`](crate::list::Options), [`Init`] for a value, [`Elements`] for an array, [`Size`] for bytes.
 pub mod manager {
+    pub use ginnel_manager::{Dict, List, Namespace, ShareableList};
+    pub use ginnel_object::array::{Array, Elements};
     pub use ginnel_object::manager::{Inspection, Manager, Object, ObjectInfo, Options};
+    pub use ginnel_object::memory::{SharedMemory, Size};
+    pub use ginnel_object::mutex::Init;
+    pub use ginnel_object::rwlock::{ReadGuard, WriteGuard};
+    pub use ginnel_object::value::{Integer, Value};
+}
+
+/// What belongs to a [`Dict`].
+pub mod dict {
+    pub use ginnel_manager::dict::{Dict, Entry, Iter, Keys, Options, Transaction, Values, Watch};
+    pub use ginnel_manager::{Key, Lookup};
+}
+
+/// What belongs to a [`List`].
+pub mod list {
+    pub use ginnel_manager::list::{Iter, List, Options};
+    pub use ginnel_manager::shareable::{Item, ShareableList};
 }
 
 /// One producer, one consumer: the fastest way from one process to another.

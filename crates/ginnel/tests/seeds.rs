@@ -1,4 +1,5 @@
-//! The small programs with processes and pools among the examples: each is run, and what it prints is what it is to print.
+//! The small programs with processes, pools and dicts among the examples: each is run, and what it prints is what it is
+//! to print.
 //!
 //! The examples are built with the tests (`cargo test`, `cargo nextest run`); `cargo test --test seeds` alone needs
 //! them built before.
@@ -453,4 +454,56 @@ fn pool_serial() {
         assert_eq!(line.starts_with("in process "), i % 2 == 0, "{:?}", run.lines);
     }
     assert_eq!((run.at("end"), run.lines.len()), (8, 9));
+}
+
+#[test]
+fn word_count() {
+    let run = Run::of("word_count");
+    assert_eq!(run.lines[..3], ["160000 the", "80000 and", "80000 next"]);
+    assert_eq!(run.lines[3..], ["560000 words, 94 different", "the same as one process counts: true"]);
+}
+
+#[test]
+fn config_watch() {
+    let run = Run::of("config_watch");
+    for worker in 0..3 {
+        let seen = run.matching(&format!("worker {worker}: "));
+        let expected = ["0.5 a second from one", "2 a second from one", "2 a second from one, two", "ends"];
+        assert_eq!(seen, expected);
+    }
+}
+
+#[test]
+fn shared_dict() {
+    let run = Run::of("shared_dict");
+    let (children, main) = run.lines.split_at(10);
+    let ids: Vec<_> = children.iter().map(|line| numbers(line)).collect();
+    assert!(ids.iter().all(|seen| seen.len() >= 6 && seen[..5] == [0, 1, 2, 3, 4]), "{:?}", run.lines);
+    let (dict, log) = (numbers(&main[0]), numbers(&main[1]));
+    assert_eq!((dict.len(), log.len(), main.len()), (20, 15, 2));
+    let of_dict: HashSet<_> = dict.chunks(2).map(|entry| (entry[0], entry[1])).collect();
+    assert_eq!(of_dict, log[5..].iter().map(|id| (*id, *id)).collect(), "{main:?}");
+}
+
+#[test]
+fn dict_and_list() {
+    let run = Run::of("dict_and_list");
+    let mut keys = run.lines[..11].to_vec();
+    keys.sort();
+    let mut expected: Vec<_> = (0..10).map(|i| format!("Number({i}): a")).collect();
+    expected.push(r#"Word("2"): b"#.into());
+    assert_eq!(keys, expected);
+    let mut list = numbers(&run.lines[11]);
+    assert_eq!((&list[..5], list.len(), run.lines.len()), (&[0, 1, 2, 3, 4][..], 15, 12));
+    list[5..].sort_unstable();
+    assert_eq!(list[5..], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn dict_one_key() {
+    let run = Run::of("dict_one_key");
+    assert_eq!(run.lines[0], r#"{1: "1"}"#);
+    let list = numbers(&run.lines[1]);
+    assert_eq!((&list[..5], run.lines.len()), (&[0, 1, 2, 3, 4][..], 2));
+    assert_eq!(list[5..].iter().collect::<HashSet<_>>().len(), 10);
 }
