@@ -4,7 +4,7 @@
 //! must in addition be caught for its own reason, which stands beside it in the model. One row of what comes
 //! out is printed for each (shown with `--nocapture`); for a wrong verdict also the shortest trace.
 //!
-//! All of it takes some three quarters of a minute of one core, and some hundred megabytes of memory.
+//! All of it takes about a minute of one core, and some hundred megabytes of memory.
 
 use ginnel_testkit::model::{Depth, Expect, cases};
 
@@ -14,6 +14,8 @@ mod moving;
 mod pool;
 #[path = "models/process.rs"]
 mod process;
+#[path = "models/store.rs"]
+mod store;
 #[path = "models/sync.rs"]
 mod sync;
 #[path = "models/ring.rs"]
@@ -455,6 +457,16 @@ fn rwlock() {
 #[test]
 fn detect() {
     check("detect", sync::DETECT);
+}
+
+#[test]
+fn store() {
+    check("store", store::STORE);
+}
+
+#[test]
+fn storewait() {
+    check("storewait", store::STORE_WAITING);
 }
 
 #[test]

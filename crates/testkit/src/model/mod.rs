@@ -33,8 +33,8 @@
 //! slices would hide a mistake.
 //!
 //! What is verified is verified within the bounds of a configuration, and for the memory model stated in the
-//! model: the lane on a machine with store buffers (as x86), everything else as if all processors agreed on
-//! one order.
+//! model: the lane, and who waits for changes of a store, on a machine with store buffers (as x86), everything
+//! else as if all processors agreed on one order.
 
 pub mod check;
 
@@ -54,6 +54,7 @@ mod pool;
 mod process;
 mod ring;
 mod rwlock;
+mod store;
 mod unbounded;
 mod waiting;
 
@@ -250,6 +251,7 @@ pub fn cases(depth: Depth) -> Vec<Case> {
         process::cases(depth),
         pool::cases(depth),
         moving::cases(depth),
+        store::cases(depth),
     ];
     models.into_iter().flatten().collect()
 }
