@@ -1,6 +1,6 @@
 //! Operations beside a peer that overwrites the segment.
 //!
-//! A round: a fresh segment with a queue of some kind, or a crew, and a mutex; workers that attach, take their handles and use them;
+//! A round: a fresh segment with a queue of some kind, a crew, a dict or a list, and a mutex; workers that attach, take their handles and use them;
 //! then a scribbler that overwrites words somewhere in it (an area: a page, a ring, or all of it), at a rate that differs
 //! from round to round. Whatever the words say, an operation ends in time, with a result or a clean error: no signal, no
 //! panic, no hang. What a worker receives may be nonsense; it only must not harm it. Every kind meets every area.
@@ -18,6 +18,7 @@
 
 mod pool;
 mod queues;
+mod stores;
 pub mod strangers;
 mod workers;
 
@@ -72,10 +73,23 @@ enum Kind {
     Broadcast,
     /// A crew: what a pool and its workers share.
     Crew,
+    /// A dict, with handles in its values.
+    Dict,
+    /// A list.
+    List,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Queue, Kind::Values, Kind::Letters, Kind::Bytes, Kind::Mpsc, Kind::Broadcast, Kind::Crew];
+const KINDS: [Kind; 9] = [
+    Kind::Queue,
+    Kind::Dict,
+    Kind::Values,
+    Kind::Letters,
+    Kind::Bytes,
+    Kind::List,
+    Kind::Mpsc,
+    Kind::Broadcast,
+    Kind::Crew,
+];
 
 /// Which words are overwritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +98,9 @@ enum Area {
     Front,
     /// The first page of the queue: its control words.
     Control,
-    /// The second, where headers and payloads alternate.
+    /// The second, where headers and payloads alternate; the shards of a store.
     Body,
-    /// The words of the mutex, or of the blocks or trays where there are any.
+    /// The words of the mutex, or of the blocks or trays where there are any, or the first tables and nodes of a store.
     Other,
     /// All of it.
     Everything,
@@ -105,15 +119,26 @@ impl Area {
         Ok(match self {
             Self::Front => 0..object(workers::SUBJECT)?.min(object(workers::MUTEX)?),
             Self::Control => object(workers::SUBJECT).map(|at| at..at + page)?,
+            Self::Body if matches!(kind, Kind::Dict | Kind::List) => {
+                object(workers::SUBJECT).map(|at| within(at, &stores::SHARD_WORDS))?
+            }
             Self::Body => object(workers::SUBJECT).map(|at| at + page..at + page + body)?,
             Self::Other if kind == Kind::Letters => object(queues::POOL).map(|at| at..at + 64)?,
             Self::Other if kind == Kind::Crew => {
-                object(workers::SUBJECT).map(|at| at + pool::TRAYS.start..at + pool::TRAYS.end)?
+                object(workers::SUBJECT).map(|at| within(at, &pool::TRAYS))?
+            }
+            Self::Other if matches!(kind, Kind::Dict | Kind::List) => {
+                object(workers::SUBJECT).map(|at| within(at, &stores::HEAP_WORDS))?
             }
             Self::Other => object(workers::MUTEX).map(|at| at..at + 32)?,
             Self::Everything => 0..view.words(),
         })
     }
+}
+
+/// Words of an object that begins at word `at`.
+fn within(at: usize, words: &Range<usize>) -> Range<usize> {
+    at + words.start..at + words.end
 }
 
 /// Runs it, in a process with one thread. `words` from `at` on tell the progress.
@@ -220,6 +245,7 @@ fn furnish(manager: &Manager, kind: Kind) -> ginnel::Result<()> {
         Kind::Bytes => drop(workers::lane().producer::<[u8]>(manager, workers::SUBJECT)?),
         Kind::Values => drop(workers::lane().producer::<u64>(manager, workers::SUBJECT)?),
         Kind::Crew => pool::furnish(manager)?,
+        Kind::Dict | Kind::List => stores::furnish(manager, kind)?,
         _ => queues::furnish(manager, kind)?,
     }
     drop(manager.get_or_create_with::<Mutex<[u64; 2]>>(workers::MUTEX, Init(Some([0, 0])))?);

@@ -15,8 +15,9 @@
 //!
 //! [`queue`] does the same to queues, with many producers and many consumers; [`locks`] to everything that locks and
 //! signals; [`pipes`] to pipes, to ends that move, and to connections; [`processes`] to children and to the zygote that
-//! makes them; [`pool`] to the workers of pools.
+//! makes them; [`pool`] to the workers of pools; [`dicts`] to those who change dicts and lists.
 
+pub mod dicts;
 pub mod locks;
 pub mod pipes;
 pub mod pool;

@@ -18,7 +18,9 @@ mod preempt;
 mod process;
 mod queue;
 mod segment;
+mod store;
 mod sync;
+mod value;
 
 use ginnel::blocks::Block;
 use ginnel::sync::Mutex;
@@ -200,6 +202,20 @@ pub const TARGETS: &[Target] = &[
     Target::new("pool-chunk", "run three items of a chunk", pool::chunk),
     Target::new("pool-parent", "submit a task, cancel it, take the result of one", pool::parent),
     Target::new("pool-recover", "recover a worker in a task, and a parent with its worker", pool::recover),
+    Target::new("value-set", "replace a value of three words", value::set),
+    Target::new("value-update", "update it", value::update),
+    Target::new("array", "write the elements of an array, read one", value::array),
+    Target::new("dict-insert", "put a key that is not there", store::insert),
+    Target::new("dict-replace", "put a key that is there", store::replace),
+    Target::new("dict-remove", "remove a key, or all", store::remove),
+    Target::new("dict-update", "change a value under the lock", store::update),
+    Target::new("dict-counter", "change a number in place", store::counter),
+    Target::new("dict-rehash", "put a key for which the table is too small, or full of tombs", store::rehash),
+    Target::new("dict-memory", "take and give back memory of every kind", store::allocate),
+    Target::new("dict-transaction", "change three keys at once", store::transaction),
+    Target::new("dict-recover", "recover one who died half-way in a dict", store::recover),
+    Target::new("list-ends", "push, extend, pop, truncate, set: in place", store::list_ends),
+    Target::new("list-middle", "insert, remove, sort, clear: by another directory", store::list_middle),
     Target::new("control-nobodys", "a lock that does not know who holds it", sync::nobodys).broken(),
     Target::new("push-stopped", "send, stopped at each instruction while others work", queue::push_stopped),
     Target::new("pop-stopped", "receive, stopped at each instruction", queue::pop_stopped),

@@ -18,7 +18,8 @@ pub(crate) struct Args {
     /// Repeats the choices of an earlier run
     #[arg(long)]
     seed: Option<u64>,
-    /// Who is killed: users of `lanes`, `queues`, `locks` or `pipes`, `processes` as they are started, or workers of a `pool`
+    /// Who is killed: users of `lanes`, `queues`, `locks` or `pipes`, `processes` as they are started,
+    /// workers of a `pool`, or users of `dicts`
     #[arg(long, default_value = LANES)]
     load: String,
 }
@@ -29,6 +30,7 @@ const LOCKS: &str = "locks";
 const PIPES: &str = "pipes";
 const PROCESSES: &str = "processes";
 const POOL: &str = "pool";
+const DICTS: &str = "dicts";
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<(), String> {
     if !args.json {
@@ -46,7 +48,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<(), String> {
 
 /// The short form for `test`.
 pub(crate) fn short(workspace: &Workspace) -> Result<(), String> {
-    [LANES, QUEUES, LOCKS, PIPES, PROCESSES, POOL].into_iter().try_for_each(|load| {
+    [LANES, QUEUES, LOCKS, PIPES, PROCESSES, POOL, DICTS].into_iter().try_for_each(|load| {
         run(workspace, &Args { seconds: 5, json: false, seed: None, load: load.to_owned() })
     })
 }

@@ -25,7 +25,8 @@ const ZERO: [&str; 4] = ["lost", "duplicated", "corrupt", "leaked"];
                   kill --load locks          everything that locks and signals\n  \
                   kill --load pipes          pipes, ends that move, connections\n  \
                   kill --load processes      children, and the zygote that makes them\n  \
-                  kill --load pool           workers of pools"
+                  kill --load pool           workers of pools\n  \
+                  kill --load dicts          those who change dicts and lists"
 )]
 struct Args {
     /// How long to go on
@@ -56,6 +57,8 @@ enum Load {
     Processes,
     /// Workers of pools
     Pool,
+    /// Those who change dicts and lists
+    Dicts,
 }
 
 impl Load {
@@ -68,6 +71,7 @@ impl Load {
             Self::Pipes => "pipes",
             Self::Processes => "processes",
             Self::Pool => "pool",
+            Self::Dicts => "dicts",
         }
     }
 }
@@ -106,6 +110,7 @@ fn work(role: &str, arguments: &child::Arguments) -> Result<Value, String> {
         role if role == Load::Pipes.role() => load::pipes::run(config, &words, 0),
         role if role == Load::Processes.role() => load::processes::run(config, &words, 0),
         role if role == Load::Pool.role() => load::pool::run(config, &words, 0),
+        role if role == Load::Dicts.role() => load::dicts::run(config, &words, 0),
         _ => load::run(config, &words, 0),
     }
 }

@@ -14,7 +14,7 @@ use ginnel_testkit::child;
 use ginnel_testkit::rng::Rng;
 use ginnel_testkit::scratch::{Scratch, now_ns};
 
-use super::{Kind, pool, queues};
+use super::{Kind, pool, queues, stores};
 use crate::world::try_attach;
 
 /// The queue of a round, whatever its kind.
@@ -279,6 +279,7 @@ pub(super) fn run(manager: &Manager, log: &Log, index: usize, seed: u64, round: 
             (Kind::Bytes, 1) => consume_bytes(&mut worker, &own),
             (Kind::Values | Kind::Bytes, _) => lock(&mut worker, &own),
             (Kind::Crew, _) => pool::work(&mut worker, &own, index),
+            (Kind::Dict | Kind::List, _) => stores::work(&mut worker, &own, kind),
             _ => queues::work(&mut worker, &own, kind, index),
         }
         worker.note(Op::Drop, || {
