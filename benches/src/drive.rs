@@ -44,6 +44,12 @@ pub struct Report {
     /// Resident memory of all processes after the last task beside that after the first tenth, in percent, where that
     /// was the question.
     pub growth_percent: Option<f64>,
+    /// Nanoseconds to put one entry into a map, where it was filled for its own sake.
+    #[serde(default)]
+    pub insert_ns: Option<f64>,
+    /// Bytes of memory that an entry of it takes.
+    #[serde(default)]
+    pub entry_bytes: Option<f64>,
 }
 
 /// An empty histogram of nanoseconds with three digits.

@@ -8,13 +8,15 @@
 //! Reading order: [`plan`] (which rows), [`passes`] and [`run`] (the passes), [`pair`] (two processes), [`drive`] (the
 //! loops), [`payload`] (what is written and checked), [`transport`] (the one trait), then the transports in
 //! [`control`], [`kernel`], [`lane`] and [`queues`], and [`report`]. Several producers and consumers: [`crowd`].
-//! Locks and events are a group of rows by themselves: [`locks`]; so are children: [`process`]; so are pools: [`pool`].
+//! Locks and events are a group of rows by themselves: [`locks`]; so are children: [`process`]; so are pools: [`pool`]; so
+//! are maps that processes share: [`dict`].
 
 mod arena;
 pub mod clock;
 pub mod control;
 pub mod crew;
 pub mod crowd;
+pub mod dict;
 mod dispatch;
 pub mod drive;
 pub mod fault;
@@ -23,6 +25,7 @@ pub mod lane;
 pub mod locks;
 pub mod machine;
 pub mod memory;
+mod outside;
 pub mod pair;
 pub mod passes;
 pub mod payload;

@@ -72,6 +72,8 @@ named! {
         Process = "process",
         /// Functions in workers that stay: see [`pool`](crate::pool).
         Pool = "pool",
+        /// Maps that processes share: see [`dict`](crate::dict).
+        Dict = "dict",
     }
 }
 

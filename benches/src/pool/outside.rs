@@ -3,19 +3,13 @@
 //! Each does what the loops of `drive` do, checks what comes back, leaves out a first fifth, and prints one figure a line:
 //! the nanoseconds of a turn, or how many a second.
 
-use std::env;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::drive::{Report, counts, histogram};
 use crate::fault::Fault;
+use crate::outside;
 
 use super::plan::{Case, Row};
-
-/// The program of `benches/rivals`.
-const RIVALS: &str = "ginnel-rivals";
-/// Where it may be said that it is.
-const VARIABLE: &str = "GINNEL_RIVALS";
 
 /// Dies with its parent, as its workers do. A map is a task an item, or what Python makes of it by itself.
 const SCRIPT: &str = "\
@@ -94,41 +88,14 @@ pub(super) fn python(row: Row, seconds: f64, items: u64) -> Result<Report, Fault
 
 /// The pool of `procspawn`.
 pub(super) fn procspawn(row: Row, seconds: f64) -> Result<Report, Fault> {
-    let program = find_rivals().ok_or_else(|| {
-        Fault::Unsupported(
-            "needs cargo build --release --manifest-path benches/rivals/Cargo.toml, or GINNEL_RIVALS".into(),
-        )
-    })?;
+    let mut command = outside::rivals()?;
     let case = if row.case == Case::RttAsleep { Case::Rtt } else { row.case };
-    let mut command = Command::new(program);
     command.args(["procspawn", case.name(), &seconds.to_string(), &row.case.workers().to_string()]);
     figures(row.case, command, "the rivals do not run here")
 }
 
-/// Where the variable says, beside this program, or where the repository builds it.
-fn find_rivals() -> Option<PathBuf> {
-    if let Some(said) = env::var_os(VARIABLE) {
-        return Some(said.into());
-    }
-    let beside = env::current_exe().ok().and_then(|program| Some(program.parent()?.join(RIVALS)));
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("rivals/target/release").join(RIVALS);
-    beside.into_iter().chain([built]).find(|program| program.is_file())
-}
-
-fn figures(case: Case, mut command: Command, missing: &str) -> Result<Report, Fault> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| Fault::Unsupported(format!("{missing}: {error}")))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.lines().last().unwrap_or("it does not say why");
-        return Err(Fault::failed("a program that measures itself", format!("{last} ({})", output.status)));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let figures = text.lines().map(str::parse).collect::<Result<Vec<u64>, _>>();
-    let figures = figures.map_err(|error| Fault::failed("reading figures", error))?;
-    report(case, &figures)
+fn figures(case: Case, command: Command, missing: &str) -> Result<Report, Fault> {
+    report(case, &outside::figures(command, missing)?)
 }
 
 /// What the figures of a case are.
@@ -146,20 +113,6 @@ fn report(case: Case, figures: &[u64]) -> Result<Report, Fault> {
 mod tests {
     use super::*;
     use crate::plan::Pick;
-
-    #[test]
-    fn a_program_that_is_not_there_is_no_defect() {
-        let fault = figures(Case::Rtt, Command::new("/nowhere/rivals"), "no such program here");
-        assert!(fault.is_err_and(|fault| fault.is_unsupported()));
-    }
-
-    #[test]
-    fn a_program_that_fails_is_refused_with_its_last_words() {
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo 7 >&2; echo a wrong value came back >&2; exit 1"]);
-        let fault = figures(Case::Rtt, command, "").expect_err("it failed");
-        assert!(!fault.is_unsupported() && fault.to_string().contains("a wrong value came back"), "{fault}");
-    }
 
     #[test]
     fn figures_are_times_or_rates() {

@@ -6,13 +6,15 @@
 //! several producers and consumers had more processes than cores. The group `locks` has `processes`, how many took
 //! part, `smaller_share`, the part of the holds that the process with the fewest had, and `fairness`, the fewest
 //! holds of a process by the most. The group `pool` has `workers`, and for large tasks `growth_percent`, by how much
-//! the resident memory of all processes grew from the first tenth of the tasks to the last. Each stands only where it has a value.
+//! the resident memory of all processes grew from the first tenth of the tasks to the last. The group
+//! `dict` has `processes`, `entries` and, where a map was filled for its own sake, `insert_ns` and `entry_bytes`, the memory
+//! of an entry. Each stands only where it has a value.
 
 use serde::Serialize;
 
 use crate::passes::Measured;
 use crate::plan::Group;
-use crate::{locks, pool, process, run};
+use crate::{dict, locks, pool, process, run};
 
 #[derive(Default, Serialize)]
 struct Line<'a> {
@@ -45,6 +47,12 @@ struct Line<'a> {
     workers: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     growth_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    insert_ns: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entry_bytes: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     smaller_share: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +136,21 @@ pub fn pool_line(measured: &pool::measure::Measured) -> serde_json::Result<Strin
         mb_per_s: measured.mb_per_s().map(tenths),
         growth_percent: measured.more.growth_percent.map(tenths),
         ..Line::of(Group::Pool, [row.case.name(), row.implementation.name()], measured)
+    })
+}
+
+/// A row of the group `dict` as one line of JSON, without the line's end.
+///
+/// # Errors
+/// None in practice: every field can be written as JSON.
+pub fn dict_line(measured: &dict::measure::Measured) -> serde_json::Result<String> {
+    let row = &measured.row;
+    serde_json::to_string(&Line {
+        processes: Some(row.case.processes()),
+        entries: row.case.entries(),
+        insert_ns: measured.more.insert_ns.map(tenths),
+        entry_bytes: measured.more.entry_bytes.map(tenths),
+        ..Line::of(Group::Dict, [row.case.name(), row.implementation.name()], measured)
     })
 }
 

@@ -1,5 +1,6 @@
 //! What a run says: one JSON object a row, or a table and the ratios that a reader wants.
 
+pub mod dict;
 pub mod json;
 pub mod locks;
 mod picks;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 use ginnel_bench::plan::{Case, Implementation, Shape, Wait, parse_capacity, parse_size};
-use ginnel_bench::{locks, pool, process};
+use ginnel_bench::{dict, locks, pool, process};
 
 /// Shared-memory IPC that survives kill -9: measure it, look at its segments, check the machine.
 #[derive(Debug, Parser)]
@@ -18,7 +18,7 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Measure lanes, queues, locks, events, child processes and pools beside what the system offers and the limits of the machine
+    /// Measure lanes, queues, locks, events, child processes, pools and dicts beside what the system offers and the limits of the machine
     Bench(Bench),
     /// List the named segments of this user
     Ls(Ls),
@@ -38,6 +38,8 @@ Examples:
   ginnel bench --group process --case start-join,start-join-1g --impl zygote,reexec,posix-spawn-true,python-fork
   ginnel bench --group pool                 tasks in worker processes, about two minutes
   ginnel bench --group pool --case chunk1,auto --impl pool,pipes,py-pool
+  ginnel bench --group dict                 maps and lists in shared memory, about a minute
+  ginnel bench --group dict --case growth-10k,growth-10m  with ten million entries, where there are 4 GiB to spare
   ginnel bench --group all --quick          everything
   ginnel bench --case rtt --size 8          round trips of 8 bytes
   ginnel bench --impl lane,pipe --size 64,1MiB --seconds 3
@@ -52,7 +54,8 @@ cores; where they outnumber the cores the table says \"cores shared\", and those
 by the slices of the scheduler. A lost, doubled, stale or torn message refuses its row, and the exit code is then 1. The limits
 (limit-*) belong to every run: compare rows with them, not with another machine's. Rows of the group process start one child after the other on
 all cores; a wrong result, a zygote that fell back and a spare that was not there before refuse the row. In rows of the group pool a task
-computes n + 1 from n; a result that is wrong or comes twice refuses the row. A pipe and the other
+computes n + 1 from n; a result that is wrong or comes twice refuses the row. In rows of the group dict every value
+says its key and its age; one that is torn, lost or of another key refuses the row. A pipe and the other
 system calls move one message a call; batches are for what knows batches.";
 
 /// What `--group` may say.
@@ -66,6 +69,8 @@ pub(crate) enum Groups {
     Process,
     /// Functions in workers that stay.
     Pool,
+    /// Maps and lists that processes share.
+    Dict,
     /// All of them.
     All,
 }
@@ -80,7 +85,9 @@ pub(crate) struct Bench {
     pub(crate) group: Groups,
     /// Only these cases: rtt, rtt-samecore, oneway, handover, idle, paced; of the locks uncontended, contended,
     /// oversub, wake, event-rtt, async-rtt, async-rtt-samecore; of processes start-join, start-join-1g, spare-body,
-    /// kill-seen, churn-64; of pools rtt, rtt-asleep, chunk1, auto, large, kill
+    /// kill-seen, churn-64; of pools rtt, rtt-asleep, chunk1, auto, large, kill; of dicts get,
+    /// set, update, mixed1, mixed2, list-append, memory, repair and, only where they are named, growth-10k, growth-1m,
+    /// growth-10m
     #[arg(long = "case", value_name = "CASE", value_delimiter = ',', value_parser = parse_case)]
     pub(crate) cases: Vec<String>,
     /// Only these implementations, and the limits: pipe, unix-stream, unix-seqpacket, posix-mq, lane, lane-copy,
@@ -89,7 +96,7 @@ pub(crate) struct Bench {
     /// rlock, rwlock-read, rwlock-write, semaphore, permits, event, event-auto, condvar, pthread, pthread-robust,
     /// posix-sem, eventfd, std-mutex, raw_sync; for async-rtt queue and tokio. Of processes zygote, reexec, spare, fork,
     /// posix-spawn-true, std-process, python-fork. Of pools pool, pipes, threads, procspawn (a program of its own:
-    /// benches/rivals), py-pool
+    /// benches/rivals), py-pool. Of dicts dict, dict-record, dict-raw, hashmap, lmdb (in benches/rivals, too), py-manager
     #[arg(long = "impl", value_name = "IMPL", value_delimiter = ',', value_parser = parse_implementation)]
     pub(crate) implementations: Vec<String>,
     /// Only these sizes: multiples of 8 bytes up to 64MiB, such as 64, 1KiB, 4MiB
@@ -108,7 +115,7 @@ pub(crate) struct Bench {
     #[arg(long = "capacity", value_name = "N", value_delimiter = ',', value_parser = parse_capacity)]
     pub(crate) capacities: Vec<usize>,
     /// Seconds to measure each row, all passes together [default: 0.9, with --quick 0.08; locks 1.0 and 0.12,
-    /// process 1.0 and 0.1, pool 1.5 and 0.2]
+    /// process 1.0 and 0.1, pool and dict 1.5 and 0.2]
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub(crate) seconds: Option<f64>,
     /// A first look: all rows of a group in about 15 seconds
@@ -148,7 +155,8 @@ Examples:
   ginnel gc shop                            remove it if no process is attached
   ginnel gc --all                           remove all that no process is attached to
 
-What lies unreceived in a removed segment is lost. A segment in use is kept, whatever is asked.";
+What lies unreceived in a removed segment is lost, and so is what a persistent one holds. A segment in use is
+kept, whatever is asked.";
 
 /// Options of `ginnel gc`.
 #[derive(Debug, clap::Args)]
@@ -180,31 +188,39 @@ pub(crate) struct Doctor {
 
 /// A name that one of the groups knows. Which group is asked for is known when the whole line is.
 fn parse_case(text: &str) -> Result<String, String> {
-    known::<Case, locks::plan::Case, process::plan::Case, pool::plan::Case>(text)
+    let groups = [
+        ("queue", refusal::<Case>(text)),
+        ("locks", refusal::<locks::plan::Case>(text)),
+        ("process", refusal::<process::plan::Case>(text)),
+        ("pool", refusal::<pool::plan::Case>(text)),
+        ("dict", refusal::<dict::plan::Case>(text)),
+    ];
+    known(text, groups)
 }
 
 fn parse_implementation(text: &str) -> Result<String, String> {
-    known::<
-        Implementation,
-        locks::plan::Implementation,
-        process::plan::Implementation,
-        pool::plan::Implementation,
-    >(text)
+    let groups = [
+        ("queue", refusal::<Implementation>(text)),
+        ("locks", refusal::<locks::plan::Implementation>(text)),
+        ("process", refusal::<process::plan::Implementation>(text)),
+        ("pool", refusal::<pool::plan::Implementation>(text)),
+        ("dict", refusal::<dict::plan::Implementation>(text)),
+    ];
+    known(text, groups)
 }
 
-fn known<Q, L, P, W>(text: &str) -> Result<String, String>
-where
-    Q: FromStr<Err = String>,
-    L: FromStr<Err = String>,
-    P: FromStr<Err = String>,
-    W: FromStr<Err = String>,
-{
-    match (text.parse::<Q>(), text.parse::<L>(), text.parse::<P>(), text.parse::<W>()) {
-        (Err(queue), Err(locks), Err(process), Err(pool)) => Err(format!(
-            "group queue: {queue}; group locks: {locks}; group process: {process}; group pool: {pool}"
-        )),
-        _ => Ok(text.to_owned()),
+/// Why a name is none of `T`, where it is none.
+fn refusal<T: FromStr<Err = String>>(text: &str) -> Option<String> {
+    text.parse::<T>().err()
+}
+
+/// A name that one of the groups knows.
+fn known<const N: usize>(text: &str, groups: [(&str, Option<String>); N]) -> Result<String, String> {
+    if groups.iter().any(|(_, refusal)| refusal.is_none()) {
+        return Ok(text.to_owned());
     }
+    let said = groups.map(|(group, refusal)| format!("group {group}: {}", refusal.unwrap_or_default()));
+    Err(said.join("; "))
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {

@@ -1,5 +1,6 @@
 //! `ginnel bench`: makes the plan of each group asked for, runs it, and prints what was found.
 
+mod dict;
 mod locks;
 mod pool;
 mod process;
@@ -59,11 +60,12 @@ type Plan = Box<dyn Fn(&Session<'_>) -> Result<bool, Fault>>;
 /// What a group makes of the options, where a row is left of it. Told whether every name must be of this group.
 type Planner = fn(&Bench, bool) -> Result<Option<Plan>, String>;
 
-const GROUPS: [(Groups, Planner); 4] = [
+const GROUPS: [(Groups, Planner); 5] = [
     (Groups::Queue, queue::plan),
     (Groups::Locks, locks::plan),
     (Groups::Process, process::plan),
     (Groups::Pool, pool::plan),
+    (Groups::Dict, dict::plan),
 ];
 
 /// The plans of the groups asked for. Where several are, each takes of the names those that it knows.

@@ -19,6 +19,7 @@ struct Listing {
     alive: usize,
     dead: usize,
     recovered: u64,
+    persistent: bool,
     participants: Vec<Participant>,
     objects: Vec<Contained>,
 }
@@ -38,6 +39,19 @@ struct Contained {
     holders: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<Stats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<Store>,
+}
+
+/// What the memory of a dict, a namespace or a list is used for.
+#[derive(Debug, Serialize)]
+struct Store {
+    entries: u64,
+    shards: u32,
+    used: u64,
+    free: u64,
+    limit: Option<u64>,
+    repairs: u64,
 }
 
 /// Runs the command. It fails where a segment cannot be looked at; the others are listed all the same.
@@ -85,6 +99,14 @@ fn look(name: &str) -> ginnel::Result<Listing> {
         // This process holds none.
         holders: object.holders,
         queue: object.queue,
+        store: object.store.map(|usage| Store {
+            entries: usage.entries,
+            shards: usage.shards,
+            used: usage.claimed.saturating_sub(usage.free),
+            free: usage.free,
+            limit: usage.limit,
+            repairs: usage.repairs,
+        }),
     });
     let listing = Listing {
         name: name.to_owned(),
@@ -93,10 +115,11 @@ fn look(name: &str) -> ginnel::Result<Listing> {
         alive: participants.len() - dead,
         dead,
         recovered: inspection.recoveries,
+        persistent: manager.is_persistent(),
         participants,
         objects: objects.collect(),
     };
-    if listing.alive == 0 {
+    if listing.alive == 0 && !listing.persistent {
         // The last one to leave in order takes the name along, and what lies unreceived. Looking must not do
         // that, so we do not leave in order; the next one to attach tidies up after us.
         std::mem::forget(manager);
@@ -136,7 +159,11 @@ fn as_table(listings: &[Listing], long: bool) -> String {
     for listing in listings {
         let (used, limit) = (size(listing.used), size(listing.limit));
         let Listing { name, alive, dead, objects, .. } = listing;
-        let stale = if *alive == 0 { "  stale" } else { "" };
+        let stale = match (*alive, listing.persistent) {
+            (_, true) => "  persistent",
+            (0, false) => "  stale",
+            _ => "",
+        };
         let _ = writeln!(
             text,
             "{name:<width$} {used:>10} {limit:>10} {alive:>6} {dead:>5} {:>8}{stale}",
@@ -153,11 +180,14 @@ fn details(text: &mut String, listing: &Listing) {
     for Participant { pid, name, state } in &listing.participants {
         let _ = writeln!(text, "    process {pid} \"{name}\", {state}");
     }
-    for Contained { name, kind, size: bytes, holders, queue } in &listing.objects {
+    for Contained { name, kind, size: bytes, holders, queue, store } in &listing.objects {
         let name = name.as_ref().map_or("without a name".to_owned(), |name| format!("\"{name}\""));
         let _ = writeln!(text, "    {kind} {name}, {}, held by {holders}", size(*bytes));
         if let Some(stats) = queue {
             counters(text, stats);
+        }
+        if let Some(store) = store {
+            memory(text, store);
         }
     }
     if listing.recovered > 0 {
@@ -166,6 +196,19 @@ fn details(text: &mut String, listing: &Listing) {
             "    {} participants died and were recovered since it was made",
             listing.recovered
         );
+    }
+}
+
+fn memory(text: &mut String, store: &Store) {
+    let Store { entries, shards, used, free, limit, repairs } = store;
+    let (used, free) = (size(*used as usize), size(*free as usize));
+    let limit = limit.map_or(String::new(), |limit| format!(", at most {}", size(limit as usize)));
+    let _ = writeln!(
+        text,
+        "        {entries} entries in {shards} shards, {used} used, {free} free within them{limit}"
+    );
+    if *repairs > 0 {
+        let _ = writeln!(text, "        shards were built anew {repairs} times");
     }
 }
 
@@ -232,6 +275,7 @@ mod tests {
             alive: 0,
             dead: 0,
             recovered: 2,
+            persistent: false,
             participants: Vec::new(),
             objects: vec![Contained {
                 name: Some("orders".into()),
@@ -239,11 +283,21 @@ mod tests {
                 size: 8192,
                 holders: 0,
                 queue: None,
+                store: Some(Store {
+                    entries: 3,
+                    shards: 64,
+                    used: 4096,
+                    free: 8192,
+                    limit: Some(1 << 20),
+                    repairs: 1,
+                }),
             }],
         };
         let text = as_table(&[listing], true);
         assert!(text.contains("shop") && text.contains("stale"), "{text}");
         assert!(text.contains("lane \"orders\", 8.0 KiB, held by 0"), "{text}");
         assert!(text.contains("2 participants died"), "{text}");
+        let memory = "3 entries in 64 shards, 4.0 KiB used, 8.0 KiB free within them, at most 1.0 MiB";
+        assert!(text.contains(memory) && text.contains("built anew 1 times"), "{text}");
     }
 }

@@ -53,6 +53,22 @@ fn a_segment_in_use_is_listed_and_kept() {
 }
 
 #[test]
+fn a_persistent_segment_is_listed_as_one_and_removed_on_request() {
+    let name = format!("cli-kept-{}", std::process::id());
+    let options = ginnel::manager::Options::new().limit(1 << 20).persistent();
+    drop(Manager::open_or_create_with(&name, options).expect("a segment"));
+    for _ in 0..2 {
+        let listed = text(&ginnel(&["ls", &name]));
+        assert!(
+            listed.lines().any(|line| line.starts_with(&name) && line.ends_with("persistent")),
+            "{listed}"
+        );
+    }
+    let collected = ginnel(&["gc", &name]);
+    assert!(collected.status.success() && text(&collected).contains("removed"), "{}", text(&collected));
+}
+
+#[test]
 fn what_a_killed_process_left_survives_looking_and_is_removed_on_request() {
     let name = format!("cli-stale-{}", std::process::id());
     stale_segment(&name);
