@@ -90,8 +90,8 @@ pub mod error {
 /// # }
 /// ```
 ///
-/// How they are made, where the defaults do not do: [`dict::Options`](crate::dict::Options),
-/// [`list::Options`](crate::list::Options), [`Init`] for a value, [`Elements`] for an array, [`Size`] for bytes.
+/// How they are made, where the defaults do not do: [`dict::Options`], [`list::Options`], [`Init`](manager::Init) for a value,
+/// [`Elements`](manager::Elements) for an array, [`Size`](manager::Size) for bytes.
 pub mod manager {
     pub use ginnel_manager::{Dict, List, Namespace, ShareableList};
     pub use ginnel_object::array::{Array, Elements};

@@ -2,8 +2,8 @@
 //! the crate `manager` builds the typed ones on it, and has no unsafe code because what touches memory is here.
 //!
 //! The words and their picture stand in `ginnel_layout::store`; the algorithms, their edges and crash tables in
-//! `ginnel_store`. Here are pages for them ([`pages`]), making and finding ([`options`]), what values carry ([`nested`]),
-//! the operations ([`dict`], [`list`], [`transact`]), and what a death means ([`recover`]).
+//! `ginnel_store`. Here are pages for them (`pages`), making and finding (`options`), what values carry (`nested`),
+//! the operations ([`dict`], [`list`], [`transact`]), and what a death means (`recover`).
 //!
 //! A value that carries handles keeps their tickets: the carrier of each names the store and the node, and the node names
 //! the ticket. So a handle in a value is on its way as long as its node can be reached, and whoever reads the value

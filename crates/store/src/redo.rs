@@ -26,7 +26,7 @@
 //! | killed | what is left | who repairs |
 //! |---|---|---|
 //! | before the commit | blocks that nothing names | the rebuild of each shard |
-//! | after it, before redo = 0 | some slots old, some new | [`Store::replay`] applies all, then each shard is rebuilt |
+//! | after it, before redo = 0 | some slots old, some new | `Store::replay` applies all, then each shard is rebuilt |
 //! | after redo = 0 | counts of before, old blocks | the rebuild of each shard |
 //! | in the replay | the same record | the next recoverer does it again |
 //!
