@@ -66,6 +66,18 @@ impl World {
         }
     }
 
+    /// The survivor leaves, and another one takes its place: what it has not given back comes free with its end.
+    ///
+    /// # Errors
+    /// When nobody can attach, or what it had was free before.
+    pub fn replace_survivor(&mut self) -> Result<(), String> {
+        if self.manager.inspect().objects.is_empty() {
+            return Err("what the survivor holds is gone".to_owned());
+        }
+        self.manager = try_attach(&self.manager).map_err(during("attach another survivor"))?;
+        Ok(())
+    }
+
     /// Nothing is left but the survivor: no participant, object or page, and every place can be taken again.
     /// The caller has dropped its handles.
     ///

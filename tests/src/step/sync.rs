@@ -105,6 +105,8 @@ struct Play<H> {
     open: fn(&Manager) -> ginnel::Result<H>,
     /// What the survivor does first.
     before: fn(&H) -> Result<(), String>,
+    /// What it did first keeps the object until it leaves: a guard that it forgot.
+    stays: bool,
     others: Vec<Part<H>>,
     doomed: Option<Doomed<H>>,
     victim: fn(&H, &Marks, &Cue<'_>),
@@ -119,7 +121,8 @@ impl<H: 'static> Play<H> {
         victim: fn(&H, &Marks, &Cue<'_>),
         check: fn(&mut Stage<H>) -> Result<(), String>,
     ) -> Self {
-        Self { what, open, before: |_| Ok(()), others: Vec::new(), doomed: None, victim, check }
+        let others = Vec::new();
+        Self { what, open, before: |_| Ok(()), stays: false, others, doomed: None, victim, check }
     }
 
     /// The victim recovers `doomed`, who is dead by then.
@@ -136,13 +139,18 @@ impl<H: 'static> Play<H> {
         Self { before, ..self }
     }
 
+    /// [`before`](Self::before), and the survivor stays inside through a guard that it forgets.
+    fn before_and_stays(self, before: fn(&H) -> Result<(), String>) -> Self {
+        Self { before, stays: true, ..self }
+    }
+
     fn beside(mut self, part: Part<H>) -> Self {
         self.others.push(part);
         self
     }
 
     fn subject(self) -> (String, Subject<'static, Stage<H>>) {
-        let Self { what, open, before, others, doomed, victim, check } = self;
+        let Self { what, open, before, stays, others, doomed, victim, check } = self;
         let has_doomed = doomed.is_some();
         let subject = Subject {
             setup: Box::new(move || Stage::set(open, before, &others, doomed.as_ref())),
@@ -159,7 +167,7 @@ impl<H: 'static> Play<H> {
             check: Box::new(move |mut stage, _| {
                 stage.victim_is_dead()?;
                 check(&mut stage)?;
-                stage.strike()
+                stage.strike(stays)
             }),
         };
         (what.to_owned(), subject)
@@ -329,14 +337,17 @@ impl<H: 'static> Stage<H> {
         Ok(cue.said())
     }
 
-    /// Nothing is left of what was played.
-    fn strike(self) -> Result<(), String> {
-        let Self { world, it, others, .. } = self;
+    /// Nothing is left of what was played, once a survivor that stays inside has left.
+    fn strike(self, stays: bool) -> Result<(), String> {
+        let Self { mut world, it, others, .. } = self;
         if others.iter().any(|other| !other.ended) {
             return Err("a fault of the play: one of the others is still in it".to_owned());
         }
         world.manager.recover().map_err(during("recover"))?;
         drop(it);
+        if stays {
+            world.replace_survivor()?;
+        }
         world.is_empty_again()
     }
 }

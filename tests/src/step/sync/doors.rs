@@ -233,7 +233,9 @@ pub(super) fn plays<D: Door>(takes_twice: bool) -> Vec<Play<D>> {
             .beside(Part::sleeper(come_and_go)),
     ];
     if !takes_twice {
-        plays.push(Play::new("gives up", D::open, enters_in_vain, survivor_is_inside).before(inside));
+        plays.push(
+            Play::new("gives up", D::open, enters_in_vain, survivor_is_inside).before_and_stays(inside),
+        );
     }
     plays
 }
