@@ -161,8 +161,13 @@ fn whole_table(segment: &Segment, table: &[u8], letter: Option<([u8; PARCEL], us
 }
 
 /// The parcels of a message that is being made. Dropped before the commit, it takes them back.
+///
+/// One pointer, because most messages have none, and an `Option` of it goes from hand to hand in a register.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
+pub(crate) struct Outgoing(Box<Parcels>);
+
+#[derive(Debug)]
+struct Parcels {
     arena: Arc<Arena>,
     parcels: Vec<Parcel>,
     blocks: Vec<Arc<Hold>>,
@@ -172,25 +177,26 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// Nothing yet.
     pub(crate) fn none(arena: &Arc<Arena>) -> Self {
-        Self { arena: Arc::clone(arena), parcels: Vec::new(), blocks: Vec::new(), ends: Vec::new() }
+        let arena = Arc::clone(arena);
+        Self(Box::new(Parcels { arena, parcels: Vec::new(), blocks: Vec::new(), ends: Vec::new() }))
     }
 
     pub(crate) fn parcels(&self) -> &[Parcel] {
-        &self.parcels
+        &self.0.parcels
     }
 
     pub(crate) fn arena(&self) -> &Arc<Arena> {
-        &self.arena
+        &self.0.arena
     }
 
     /// May they stay where many can look at them? Not with blocks, or ends that one process has at a time.
     pub(crate) fn is_shareable(&self) -> bool {
-        self.blocks.is_empty() && self.ends.is_empty()
+        self.0.blocks.is_empty() && self.0.ends.is_empty()
     }
 
     /// Were they collected for a message in this arena?
     pub(crate) fn is_of(&self, arena: &Arc<Arena>) -> bool {
-        Arc::ptr_eq(&self.arena, arena)
+        Arc::ptr_eq(&self.0.arena, arena)
     }
 
     /// May it go through the pipe in `object`? Not with an end of that pipe: nobody could ever receive it, and its ticket
@@ -199,7 +205,7 @@ impl Outgoing {
     /// # Errors
     /// `Invalid`.
     pub(crate) fn check_way(&self, object: &ObjectRef) -> Result<()> {
-        if self.ends.iter().all(|end| end.object().index() != object.index()) {
+        if self.0.ends.iter().all(|end| end.object().index() != object.index()) {
             return Ok(());
         }
         let why = Error::new(ErrorKind::Invalid, "an end of a pipe cannot be sent through that pipe");
@@ -208,19 +214,19 @@ impl Outgoing {
 
     /// Writes beside each parcel which message carries it. Before the commit.
     pub(crate) fn set_carrier(&self, carrier: Carrier) {
-        for parcel in &self.parcels {
+        for parcel in &self.0.parcels {
             if let Parcel::Ticket { ticket, .. } = *parcel {
-                life::set_carrier(self.arena.segment(), ticket, carrier);
+                life::set_carrier(self.0.arena.segment(), ticket, carrier);
             }
         }
-        self.blocks.iter().for_each(|block| block.set_carrier(carrier));
+        self.0.blocks.iter().for_each(|block| block.set_carrier(carrier));
     }
 
     /// The message is committed: what it carries is no longer ours.
     pub(crate) fn sent(mut self) {
-        self.parcels.clear();
-        self.blocks.drain(..).for_each(|block| block.sent());
-        self.ends.drain(..).for_each(|end| end.sent());
+        self.0.parcels.clear();
+        self.0.blocks.drain(..).for_each(|block| block.sent());
+        self.0.ends.drain(..).for_each(|end| end.sent());
     }
 
     /// Adds a handle; its number in the message.
@@ -229,13 +235,13 @@ impl Outgoing {
     }
 
     fn add_ticket(&mut self, object: &ObjectRef, pin: impl FnOnce() -> Result<u32>) -> Result<u16> {
-        if self.parcels.len() >= PARCELS_MAX {
+        if self.0.parcels.len() >= PARCELS_MAX {
             let why = format!("a message carries at most {PARCELS_MAX} handles");
             return Err(Error::new(ErrorKind::Full, why));
         }
         let ticket = pin()?;
-        self.parcels.push(Parcel::Ticket { ticket, generation: object.generation() });
-        Ok(self.parcels.len() as u16 - 1)
+        self.0.parcels.push(Parcel::Ticket { ticket, generation: object.generation() });
+        Ok(self.0.parcels.len() as u16 - 1)
     }
 
     /// Adds an exclusive end, which leaves its owner.
@@ -257,7 +263,7 @@ impl Outgoing {
 
     /// Decides about an end that set out, with the message.
     pub(crate) fn keep_end(&mut self, tenure: &Tenure) {
-        self.ends.push(Arc::clone(tenure.seat()));
+        self.0.ends.push(Arc::clone(tenure.seat()));
     }
 
     /// Adds a block, behind a handle of its pool.
@@ -266,22 +272,22 @@ impl Outgoing {
         let refused =
             || Error::new(ErrorKind::Encode, "this block is in a message already, or belongs to a lease");
         let id = block.travel().ok_or_else(refused)?;
-        self.parcels.push(Parcel::Block { pool, id });
-        self.blocks.push(Arc::clone(block.hold()));
-        Ok(self.parcels.len() as u16 - 1)
+        self.0.parcels.push(Parcel::Block { pool, id });
+        self.0.blocks.push(Arc::clone(block.hold()));
+        Ok(self.0.parcels.len() as u16 - 1)
     }
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        self.blocks.drain(..).for_each(|block| block.stay());
+        self.0.blocks.drain(..).for_each(|block| block.stay());
         // Before their tickets, which decide what becomes of them as long as they travel.
-        self.ends.drain(..).for_each(|end| end.stay());
-        for parcel in self.parcels.drain(..) {
+        self.0.ends.drain(..).for_each(|end| end.stay());
+        for parcel in self.0.parcels.drain(..) {
             if let Parcel::Ticket { ticket, generation } = parcel
-                && life::receive(self.arena.segment(), ticket, generation).is_some()
+                && life::receive(self.0.arena.segment(), ticket, generation).is_some()
             {
-                life::unpin(self.arena.segment(), ticket);
+                life::unpin(self.0.arena.segment(), ticket);
             }
         }
     }

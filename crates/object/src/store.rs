@@ -52,7 +52,7 @@ use ginnel_layout::atomic::Ordering::Relaxed;
 use ginnel_layout::store::{SHARDS_AT, SHARDS_MAX, Shard, StoreFront};
 use ginnel_store::node::Key;
 use ginnel_store::{Error as StoreError, Locked, Memory, NoPages, Pages, Store};
-use ginnel_sync::{Deadline, LockError, deadline, gate};
+use ginnel_sync::{Deadline, LockError, deadline, gate, mutex};
 
 use crate::arena::ObjectRef;
 use crate::carry::{self, Outgoing};
@@ -126,6 +126,7 @@ impl Pages for Base {
         self.pages().claim(part, pages)
     }
 
+    #[inline]
     fn owns(&self, part: u16, offset: u64) -> bool {
         self.pages().owns(part, offset)
     }
@@ -180,6 +181,7 @@ impl Base {
         self.handle.words()
     }
 
+    #[inline]
     fn pages(&self) -> StorePages<'_> {
         StorePages { segment: self.handle.segment(), entry: self.object().index() }
     }
@@ -191,7 +193,10 @@ impl Base {
         let shards = unsafe { self.shards.as_ref() };
         // SAFETY: I2.
         let memory = Memory::new(unsafe { self.memory.as_ref() });
-        Store::new(self.handle.words(), shards, memory, self).map_err(|why| self.explain(why))
+        match Store::new(self.handle.words(), shards, memory, self) {
+            Ok(store) => Ok(store),
+            Err(why) => Err(self.explain(why)),
+        }
     }
 
     /// Takes the lock of a shard.
@@ -203,19 +208,20 @@ impl Base {
         if LOCKS_FORBIDDEN.get() {
             return Err(self.forbidden());
         }
-        match store.try_lock(shard, self.handle.holder()) {
-            Ok(Some(locked)) => Ok(locked),
-            _ => self.lock_slowly(store, shard),
-        }
+        let taken = match store.try_take(shard, self.handle.holder()) {
+            Ok(Some(taken)) => taken,
+            _ => self.take_slowly(store, shard)?,
+        };
+        Ok(store.locked(shard, taken))
     }
 
     #[cold]
     #[inline(never)]
-    fn lock_slowly<'a>(&'a self, store: &Store<'a, Self>, shard: usize) -> Result<Locked<'a, Self>> {
+    fn take_slowly(&self, store: &Store<'_, Self>, shard: usize) -> Result<mutex::Locked> {
         let deadline = self.patience.map_or(Deadline::NEVER, Deadline::after);
         let me = self.handle.holder();
         let taken = self.handle.until(deadline, |waiter, deadline| {
-            store.lock(shard, me, waiter, deadline, self.handle.segment())
+            store.take(shard, me, waiter, deadline, self.handle.segment())
         });
         taken.map_err(|why| self.explain(StoreError::Lock(why)))
     }
@@ -301,7 +307,10 @@ impl Base {
     /// `TooLarge`.
     #[inline(always)]
     pub(crate) fn key<'k>(&self, bytes: &'k [u8]) -> Result<Key<'k>> {
-        self.told(Key::new(bytes, self.seed))
+        match Key::new(bytes, self.seed) {
+            Ok(key) => Ok(key),
+            Err(why) => Err(self.explain(why)),
+        }
     }
 
     /// When an entry with this life is gone, ns on the monotonic clock. [`Ttl::Keep`] is the caller's to find out.

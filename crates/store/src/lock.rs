@@ -141,8 +141,7 @@ impl<'a, P: Pages> Store<'a, P> {
         deadline: Deadline,
         liveness: &impl Liveness,
     ) -> Result<Locked<'a, P>, LockError> {
-        let taken = mutex::lock(&self.shard(index).counts.lock, me, waiter, deadline, liveness)?;
-        Ok(Locked::new(*self, index, taken))
+        Ok(self.locked(index, self.take(index, me, waiter, deadline, liveness)?))
     }
 
     /// [`Store::lock`] if nobody has it. None: somebody has, perhaps the caller.
@@ -151,8 +150,39 @@ impl<'a, P: Pages> Store<'a, P> {
     /// [`LockError::Corrupted`] only.
     #[inline]
     pub fn try_lock(&self, index: usize, me: Holder) -> Result<Option<Locked<'a, P>>, LockError> {
-        let taken = mutex::try_lock(&self.shard(index).counts.lock, me)?;
-        Ok(taken.map(|taken| Locked::new(*self, index, taken)))
+        Ok(self.try_take(index, me)?.map(|taken| self.locked(index, taken)))
+    }
+
+    /// [`Store::lock`] in two steps, of which [`Store::locked`] is the second: what goes from one to the other fits into
+    /// a register.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    #[inline(always)]
+    pub fn take(
+        &self,
+        index: usize,
+        me: Holder,
+        waiter: &mut Waiter,
+        deadline: Deadline,
+        liveness: &impl Liveness,
+    ) -> Result<mutex::Locked, LockError> {
+        mutex::lock(&self.shard(index).counts.lock, me, waiter, deadline, liveness)
+    }
+
+    /// [`Store::try_lock`] in two steps, as [`Store::take`].
+    ///
+    /// # Errors
+    /// [`LockError::Corrupted`] only.
+    #[inline(always)]
+    pub fn try_take(&self, index: usize, me: Holder) -> Result<Option<mutex::Locked>, LockError> {
+        mutex::try_lock(&self.shard(index).counts.lock, me)
+    }
+
+    /// Shard `index`, whose lock the calling thread has just taken.
+    #[inline(always)]
+    pub fn locked(&self, index: usize, taken: mutex::Locked) -> Locked<'a, P> {
+        Locked::new(*self, index, taken)
     }
 }
 

@@ -54,13 +54,12 @@ impl<'k> Key<'k> {
     ///
     /// # Errors
     /// [`Error::TooLarge`] above [`KEY_MAX`] bytes.
-    #[inline]
+    #[inline(always)]
     pub fn new(bytes: &'k [u8], seed: u64) -> Result<Self, Error> {
         if bytes.len() > KEY_MAX {
             return Err(Error::TooLarge);
         }
-        let hash = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, seed);
-        Ok(Self { bytes, hash, last: padded(bytes.as_chunks::<8>().1) })
+        Ok(Self { bytes, hash: hash_of(bytes, seed), last: padded(bytes.as_chunks::<8>().1) })
     }
 
     /// The shard of this key among so many, a power of two.
@@ -406,14 +405,17 @@ fn put<'w>(words: &'w [AtomicU64], bytes: &[u8]) -> &'w [AtomicU64] {
     }
 }
 
-/// Fewer than eight bytes as a word, with zeros behind them.
+/// Fewer than eight bytes as a word, with zeros behind them. In a register: bytes that were just stored one by one cannot
+/// be loaded as a word before all of them have left the processor.
 #[inline(always)]
 fn padded(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    for (to, from) in word.iter_mut().zip(bytes) {
-        *to = *from;
-    }
-    u64::from_le_bytes(word)
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// In a function of its own, because it has one part for each range of lengths.
+#[inline(never)]
+fn hash_of(bytes: &[u8], seed: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(bytes, seed)
 }
 
 fn parcel_of(words: [u64; 2]) -> [u8; 16] {

@@ -88,7 +88,7 @@ impl<'a, P: Pages> Store<'a, P> {
     ///
     /// `now` is `CLOCK_MONOTONIC` in ns, and is only asked for an entry that expires. What is in `out` counts only if this
     /// is [`Read::Found`] and not carrying.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, key: &Key<'_>, now: impl Fn() -> u64, out: &mut Copied) -> Read {
         self.look(key, &now, &mut |words, bytes| out.fill(words, bytes))
     }

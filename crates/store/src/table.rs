@@ -32,7 +32,7 @@
 //! | after `moves += 1`, before the root | the old table; readers look once more | nobody need |
 //! | after the root, before the old table is free | the new table; a block that nothing names | the rebuild |
 //!
-//! Progress: a probe takes at most as many steps as there are slots, usually two; a growth as many as there are
+//! Progress: a probe takes at most as many steps as there are slots, usually two or three; a growth as many as there are
 //! slots, so an insertion costs a bounded number of steps on average. Source: linear probing with tombs.
 
 use ginnel_layout::atomic::Ordering::{Relaxed, Release};
@@ -160,10 +160,11 @@ impl<'a, P: Pages> Locked<'a, P> {
         Ok(ways.into_iter().find(|(slot, place)| wanted(*place, slot.load(Relaxed))))
     }
 
-    /// Whether a table has room for one key more than it has and than is pending.
+    /// Whether a table has room for one key more than it has and than is pending. Full tables, because a get waits for a
+    /// slot that is in no cache much longer than it takes to look at some more of the same line.
     #[inline(always)]
     pub(crate) fn has_room(&self, table: Table<'_>) -> bool {
-        self.taken() < table.capacity() / 4 * 3
+        self.taken() < table.capacity() / 8 * 7
     }
 
     /// Slots that are in use, or soon will be.
@@ -182,7 +183,7 @@ impl<'a, P: Pages> Locked<'a, P> {
     #[inline(never)]
     pub(crate) fn grow(&self) -> Result<Table<'a>, Error> {
         let old = self.table()?;
-        let is_urgent = old.is_none_or(|old| self.taken() >= old.capacity() / 8 * 7);
+        let is_urgent = old.is_none_or(|old| self.taken() >= old.capacity() / 16 * 15);
         let calm = !is_urgent && self.store().has(flag::EVICT);
         if calm {
             // While anything is pending, nothing is evicted.

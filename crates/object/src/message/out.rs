@@ -23,6 +23,9 @@ use postcard::ser_flavors::Flavor;
 
 use crate::carry;
 
+/// More bytes than any number has, encoded.
+const NUMBER: usize = 11;
+
 /// Room that a spilled value gets at least.
 const SPILL: usize = 1024;
 
@@ -248,18 +251,30 @@ fn pointer_of(bytes: &mut Vec<u8>) -> NonNull<u8> {
 /// `to` is valid for writes of `data.len()` bytes, which do not overlap `data`.
 #[inline(always)]
 unsafe fn copy(data: &[u8], to: NonNull<u8>) {
-    match data {
-        [] => {}
+    match data.len() {
         // SAFETY: the contract of this function.
-        [byte] => unsafe { to.write(*byte) },
-        // SAFETY: the contract; 2 <= len <= 4.
-        _ if data.len() < 4 => unsafe { both_ends::<2>(data, to) },
-        // SAFETY: the contract; 4 <= len <= 8.
-        _ if data.len() < 8 => unsafe { both_ends::<4>(data, to) },
+        0..NUMBER => unsafe { one_by_one(data, to) },
         // SAFETY: the contract; 8 <= len <= 16.
-        _ if data.len() <= 16 => unsafe { both_ends::<8>(data, to) },
+        NUMBER..=16 => unsafe { both_ends::<8>(data, to) },
         // SAFETY: the contract of this function.
         _ => unsafe { to.copy_from_nonoverlapping(NonNull::from(data).cast(), data.len()) },
+    }
+}
+
+/// Copies a few bytes, mostly those of a number, which its encoder has just stored one by one. A wider load would wait
+/// until those stores have left the processor, and with it all that depends on the bytes, as the hash of a key.
+///
+/// # Safety
+/// As [`copy`].
+#[inline(always)]
+unsafe fn one_by_one(data: &[u8], to: NonNull<u8>) {
+    for (at, byte) in data.iter().enumerate() {
+        // SAFETY: a reference is valid for reads. Volatile, because else a compiler makes one load of them.
+        let byte = unsafe { std::ptr::from_ref(byte).read_volatile() };
+        // SAFETY: the contract: it stays inside.
+        let to = unsafe { to.add(at) };
+        // SAFETY: the contract.
+        unsafe { to.write(byte) };
     }
 }
 

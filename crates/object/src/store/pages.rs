@@ -16,6 +16,7 @@ pub(crate) struct StorePages<'a> {
 }
 
 /// The page in which an offset lies. `None`: no segment has so many.
+#[inline]
 fn page_of(offset: u64) -> Option<u32> {
     u32::try_from(offset / PAGE as u64).ok()
 }
@@ -31,6 +32,7 @@ impl Pages for StorePages<'_> {
         })
     }
 
+    #[inline]
     fn owns(&self, part: u16, offset: u64) -> bool {
         page_of(offset).is_some_and(|page| self.segment.is_of_part(self.entry, part, page))
     }
