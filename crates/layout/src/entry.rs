@@ -96,10 +96,12 @@ impl EntryState {
         Self { st, owner, ..self }
     }
 
-    /// The free entry after this object.
+    /// The free entry after this object. Its generation is not 0: the word of an entry that was used once is never that of
+    /// one which was not.
     #[must_use]
     pub const fn freed(self) -> Self {
-        Self { version: 0, generation: (self.generation + 1) & MASK24 as u32, owner: None, st: st::FREE }
+        let next = (self.generation + 1) & MASK24 as u32;
+        Self { version: 0, generation: if next == 0 { 1 } else { next }, owner: None, st: st::FREE }
     }
 }
 

@@ -4,21 +4,24 @@
 //! bit, the last one clears it; in between they are counted here, in private memory. Invariants
 //! - I1 the count of an entry is not zero exactly while this participant's bit is set in it, and the same holds for
 //!   the counts and bits of its sides; all change under one lock of this process. A hold that is kept (`kept`) has
-//!   the bit and the count zero.
+//!   the bit and the count zero. In a forked child the count is its parent's at the fork (`heir`), and of each handle of
+//!   the parent's at most one `ObjectRef` of the child takes it over.
 //! - I2 an `ObjectRef` exists only while I1 holds for its entry, so the object it names is LIVE, its pages are
 //!   its own, and they stay mapped (it holds the arena).
 //! - I3 the detector's table is held by a count alone: an `ObjectRef` in the arena would keep the arena that keeps it.
 //!   It is counted out when the arena is dropped, the last of all holds, for no `ObjectRef` is left then.
 
+mod heir;
 mod kept;
+mod table;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use ginnel_layout::ParticipantId;
+use ginnel_layout::atomic::AtomicU32;
 use ginnel_layout::atomic::Ordering::Relaxed;
 use ginnel_layout::entry::{Entry, NAME_MAX, Side, Ticket, st};
 use ginnel_layout::line::PAGE;
@@ -32,54 +35,19 @@ use crate::message::Message;
 use crate::ready::Ears;
 use crate::sides;
 
+pub(crate) use heir::Will;
+use table::{Held, Table};
+
 /// How long the making and finding of names waits for a living process that is in the middle of it.
 const NAMES_PATIENCE: Duration = Duration::from_secs(10);
 
 /// One attachment of this process.
 pub struct Arena {
     segment: Segment,
-    handles: Mutex<HashMap<u32, Holds>>,
+    handles: Table,
     ears: Ears,
     /// The entry of the detector's table (I3).
     waits: OnceLock<u32>,
-}
-
-/// How many handles of one object this process has.
-#[derive(Debug, Clone, Copy, Default)]
-struct Holds {
-    all: usize,
-    senders: usize,
-    receivers: usize,
-}
-
-impl Holds {
-    fn of(&mut self, side: Side) -> Option<&mut usize> {
-        match side {
-            Side::Neither => None,
-            Side::Sender => Some(&mut self.senders),
-            Side::Receiver => Some(&mut self.receivers),
-        }
-    }
-
-    /// Counts one more. Which bits are to be set: of the holders, of the side?
-    fn add(&mut self, side: Side) -> (bool, bool) {
-        self.all += 1;
-        let first_of_side = self.of(side).is_some_and(|count| {
-            *count += 1;
-            *count == 1
-        });
-        (self.all == 1, first_of_side)
-    }
-
-    /// Counts one less. Which bits are to be cleared?
-    fn take(&mut self, side: Side) -> (bool, bool) {
-        self.all = self.all.saturating_sub(1);
-        let last_of_side = self.of(side).is_some_and(|count| {
-            *count = count.saturating_sub(1);
-            *count == 0
-        });
-        (self.all == 0, last_of_side)
-    }
 }
 
 impl fmt::Debug for Arena {
@@ -96,8 +64,8 @@ impl Drop for Arena {
         if let Some(table) = self.waits() {
             self.count_out(table, Side::Neither);
         }
-        let handles = self.handles.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for (index, holds) in handles.drain() {
+        self.give_up_unclaimed();
+        for (index, holds) in self.handles.drain().counts {
             if holds.all == 0 {
                 kept::end(&self.segment, index, self.segment.me());
             }
@@ -132,7 +100,7 @@ impl Arena {
         Arc::new(Self {
             ears: Ears::of(&segment),
             segment,
-            handles: Mutex::new(HashMap::new()),
+            handles: Table::default(),
             waits: OnceLock::new(),
         })
     }
@@ -160,9 +128,8 @@ impl Arena {
         }
     }
 
-    fn handles(&self) -> MutexGuard<'_, HashMap<u32, Holds>> {
-        // A panic while the map is locked cannot leave it half changed.
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    fn handles(&self) -> MutexGuard<'_, Held> {
+        self.handles.lock(&self.segment)
     }
 
     /// Who that participant is, for messages.
@@ -233,9 +200,12 @@ impl Arena {
             return Err(Error::new(ErrorKind::Corrupted, "the arena gave pages that it does not have"));
         };
         init(base, index, mine.generation);
-        // Nobody else can know the entry before this, so nobody else of this process counts it either.
+        // Nobody else can know the entry before this, so nobody else of this process counts it either. But one may try
+        // the address of what was there before, and would take the bit back that is set here.
+        let mut handles = self.handles();
         life::publish(entry, mine, self.segment.me());
-        self.handles().insert(index, Holds { all: 1, ..Holds::default() });
+        handles.counts.entry(index).or_default().add(Side::Neither);
+        drop(handles);
         Ok(ObjectRef {
             arena: Arc::clone(self),
             index,
@@ -245,6 +215,7 @@ impl Arena {
             mark: self.segment.fork_mark(),
             name: name.map(Box::from),
             side: Side::Neither,
+            inherited: AtomicU32::new(0),
         })
     }
 
@@ -283,7 +254,7 @@ impl Arena {
 
     /// The object of that name. The caller is in [`Arena::with_names`].
     pub(crate) fn find(self: &Arc<Self>, name: &str) -> Result<Option<(ObjectRef, Kind)>> {
-        for (index, entry) in self.segment.entries() {
+        for (index, entry) in self.segment.used_entries() {
             let state = life::state(entry);
             if state.st != st::LIVE
                 || entry.named.load(Relaxed) == 0
@@ -307,6 +278,18 @@ impl Arena {
         side: Side,
     ) -> (ObjectRef, Kind) {
         self.count_in(index, entry, side);
+        self.held(index, entry, generation, name, side)
+    }
+
+    /// The hold that was counted in.
+    fn held(
+        self: &Arc<Self>,
+        index: u32,
+        entry: &Entry,
+        generation: u32,
+        name: Option<&str>,
+        side: Side,
+    ) -> (ObjectRef, Kind) {
         let object = ObjectRef {
             arena: Arc::clone(self),
             index,
@@ -316,14 +299,39 @@ impl Arena {
             mark: self.segment.fork_mark(),
             name: name.map(Box::from),
             side,
+            inherited: AtomicU32::new(0),
         };
         (object, Kind { tag: entry.tag.load(Relaxed), format: entry.format.load(Relaxed) })
+    }
+
+    /// A hold on the object of that entry and generation, for one who has nothing but these numbers.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone, `Forked`.
+    pub(crate) fn upgrade(self: &Arc<Self>, index: u32, generation: u32) -> Result<(ObjectRef, Kind)> {
+        self.segment.check_fork()?;
+        let gone = || Error::new(ErrorKind::NotFound, "this object is gone");
+        let entry = self.segment.entry(index).ok_or_else(gone)?;
+        let mut handles = self.handles();
+        match handles.counts.get_mut(&index) {
+            // It is ours, so it lives.
+            Some(holds) if life::state(entry).generation == generation => {
+                holds.add(Side::Neither);
+            }
+            Some(_) => return Err(gone()),
+            None if life::upgrade(&self.segment, index, entry, generation) => {
+                handles.counts.entry(index).or_default().add(Side::Neither);
+            }
+            None => return Err(gone()),
+        }
+        drop(handles);
+        Ok(self.held(index, entry, generation, None, Side::Neither))
     }
 
     /// Counts a handle in, and sets the bits that it is the first of.
     fn count_in(&self, index: u32, entry: &Entry, side: Side) {
         let mut handles = self.handles();
-        let (first, first_of_side) = handles.entry(index).or_default().add(side);
+        let (first, first_of_side) = handles.counts.entry(index).or_default().add(side);
         if first {
             life::gain(entry, self.segment.me());
         }
@@ -336,7 +344,7 @@ impl Arena {
     /// one who forgot a guard is kept.
     fn count_out(&self, index: u32, side: Side) {
         let mut handles = self.handles();
-        let Some(holds) = handles.get_mut(&index) else { return };
+        let Some(holds) = handles.counts.get_mut(&index) else { return };
         let (last, last_of_side) = holds.take(side);
         let Some(entry) = self.segment.entry(index) else { return };
         if last_of_side {
@@ -344,8 +352,22 @@ impl Arena {
             sides::close_if_empty(&self.segment, index, entry, side);
         }
         if last && !kept::is_needed(&self.segment, entry, self.segment.me()) {
-            handles.remove(&index);
+            handles.counts.remove(&index);
             life::release(&self.segment, index, entry, self.segment.me());
+        }
+    }
+
+    /// Leaves all sides of channels, as at the end of the process: what that closes is closed now, and nobody has to find out.
+    /// The objects are held as before, so handles that are in use see a closed channel and nothing worse.
+    pub(crate) fn resign(&self) {
+        if self.segment.check_fork().is_err() {
+            return;
+        }
+        let mut handles = self.handles();
+        for (index, side) in handles.leave_sides() {
+            let Some(entry) = self.segment.entry(index) else { continue };
+            life::leave_side(entry, side, self.segment.me());
+            sides::close_if_empty(&self.segment, index, entry, side);
         }
     }
 
@@ -377,7 +399,7 @@ impl Arena {
     /// Takes a name away; its object lives on while somebody holds it. False: there was none. The caller is
     /// in [`Arena::with_names`].
     pub(crate) fn remove(self: &Arc<Self>, name: &str) -> bool {
-        let named = self.segment.entries().find(|(_, entry)| {
+        let named = self.segment.used_entries().find(|(_, entry)| {
             life::state(entry).st == st::LIVE
                 && entry.named.load(Relaxed) != 0
                 && read_name(entry).as_deref() == Some(name)
@@ -400,7 +422,7 @@ impl Arena {
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self
             .segment
-            .entries()
+            .used_entries()
             .filter(|(_, entry)| life::state(entry).st == st::LIVE && entry.named.load(Relaxed) != 0)
             .filter_map(|(_, entry)| read_name(entry))
             .collect();
@@ -446,6 +468,8 @@ pub struct ObjectRef {
     mark: ForkMark,
     name: Option<Box<str>>,
     side: Side,
+    /// 1: a child of the fork has made this handle again for itself.
+    inherited: AtomicU32,
 }
 
 impl fmt::Debug for ObjectRef {
@@ -485,7 +509,18 @@ impl ObjectRef {
         if let (false, Some(entry)) = (self.is_forked(), self.arena.segment.entry(self.index)) {
             self.arena.count_in(self.index, entry, side);
         }
-        Self { arena: Arc::clone(&self.arena), name: self.name.clone(), side, ..*self }
+        Self {
+            arena: Arc::clone(&self.arena),
+            index: self.index,
+            generation: self.generation,
+            first_page: self.first_page,
+            pages: self.pages,
+            mark: self.mark,
+            name: self.name.clone(),
+            side,
+            // What is cloned in a child that may not use it has no count to hand on.
+            inherited: AtomicU32::new(u32::from(self.is_forked())),
+        }
     }
 
     pub(crate) fn index(&self) -> u32 {

@@ -18,6 +18,8 @@
 //! [`readable`] as its source. (A trait of its own for handles with a descriptor cannot have a blanket
 //! implementation: it would overlap with that for references.)
 
+mod heir;
+
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,6 +43,8 @@ use crate::process_record::{self as record, Place};
 use crate::ready::Source;
 use crate::sweep::tag;
 use crate::words;
+
+pub use heir::{Heir, address_of, attach_parcel, inherit, open_at, parcel, resign, uuid};
 
 /// What a pool and its workers share.
 pub use crate::crew;

@@ -9,6 +9,8 @@
 //! carrier) · write and COMMIT. Receiving: RECEIVE each parcel (it is ours now) · ACKNOWLEDGE · make handles of the
 //! tickets · free the tickets. The order is that of the model `lifetime` of testkit.
 
+pub(crate) mod binding;
+
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 

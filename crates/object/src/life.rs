@@ -27,6 +27,9 @@
 //!   if he dies first, his holder bit makes recovery look.
 //! - I8 a ticket is LOST, by a CAS from what its owner saw, before anything of it is given up, and nobody receives it
 //!   after that; it keeps the object until it is FREE. So an end that travels with it is taken or closed, never both.
+//! - I9 who gains without a reference (`upgrade`) sets its bit before it looks, and steps the version by CAS from LIVE of
+//!   the right generation. So a bit may stand for a moment on an entry that is free or another object's by now: nobody stores a bitmap, and who
+//!   takes such a bit back looks as a dropper does. A process makes and upgrades under one lock, for the bit is the same.
 //!
 //! Edges
 //! - E1 publish (Release) -> state load (Acquire): tag, pages, content.
@@ -42,6 +45,7 @@
 //! | making, before publish | CREATING(d), pages of the entry | recover: pages released, FREE(g+1) |
 //! | after publish | LIVE with d's bit (and its name, if it has one) | as any holder |
 //! | between set and version step | d's bit | recover clears it, then tries to free |
+//! | gaining for an heir, who is then dead | some of its bits | recover of the heir, as above |
 //! | between bit cleared and scan | LIVE, perhaps without references | recover tries every LIVE entry |
 //! | taking apart, with messages that carry handles | FREEING(d), some of them received | recover receives the rest |
 //! | taking apart | FREEING(d) | recover: as for CREATING(d) |
@@ -122,10 +126,42 @@ pub(crate) fn state(entry: &Entry) -> EntryState {
     EntryState::from_bits(entry.state.load(Acquire)) // E1
 }
 
-/// Adds `me` to the holders. The caller has another reference, or holds the names lock over a named object.
+/// Adds `me` to the holders: ourselves, or an heir of ours. The caller has another reference, or holds the names lock over a
+/// named object.
 pub(crate) fn gain(entry: &Entry, me: ParticipantId) {
     set_bit(&entry.holders, me);
     entry.state.fetch_add(ONE_VERSION, AcqRel); // E5
+}
+
+/// Adds ourselves to the holders of an object of that generation without having any reference to it: the bit first, then
+/// the version, if the object still lives. False: it does not.
+pub(crate) fn upgrade(segment: &Segment, index: u32, entry: &Entry, generation: u32) -> bool {
+    let me = segment.me();
+    let mut seen = entry.state.load(Acquire); // E1
+    // Most that is gone is found out here. And where no object ever was, there is never a bit: sweeps end there.
+    if !is_live(seen, generation) {
+        return false;
+    }
+    set_bit(&entry.holders, me);
+    seen = entry.state.load(Acquire); // E1
+    loop {
+        if !is_live(seen, generation) {
+            clear_bit(&entry.holders, me);
+            // Somebody may have left meanwhile, and have taken our bit for a reference.
+            try_free(segment, index, entry, me);
+            return false;
+        }
+        // E5
+        match entry.state.compare_exchange(seen, seen.wrapping_add(ONE_VERSION), AcqRel, Acquire) {
+            Ok(_) => return true,
+            Err(moved) => seen = moved,
+        }
+    }
+}
+
+fn is_live(state: u64, generation: u32) -> bool {
+    let there = EntryState::from_bits(state);
+    there.st == st::LIVE && there.generation == generation
 }
 
 /// Adds `me` to a side. The caller is a holder, and has another reference to that side (I7).
@@ -440,14 +476,20 @@ pub(crate) fn recover(
     repair: impl FnOnce(&Entry),
 ) {
     let seen = state(entry);
-    clear_bit(&entry.senders, d);
-    clear_bit(&entry.receivers, d);
+    // Nobody else sets or clears bits of d now.
+    for bits in [&entry.senders, &entry.receivers] {
+        if has_bit(bits, d) {
+            clear_bit(bits, d);
+        }
+    }
     if seen.st == st::LIVE && has_bit(&entry.holders, d) {
         repair(entry); // I4
         // For a scan that is under way, d's bit may be the reference that something else rested on (I3).
         entry.state.fetch_add(ONE_VERSION, AcqRel); // E5
     }
-    clear_bit(&entry.holders, d);
+    if has_bit(&entry.holders, d) {
+        clear_bit(&entry.holders, d);
+    }
     match seen.st {
         st::CREATING | st::FREEING if seen.owner == Some(d) => dismantle(segment, index, entry, seen),
         // Also where its bit was not set: it may have died between the drop and the scan.

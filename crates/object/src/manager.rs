@@ -443,7 +443,7 @@ impl Manager {
             .filter_map(|id| self.arena.describe(id))
             .collect();
         let objects = segment
-            .entries()
+            .used_entries()
             .filter(|(_, entry)| life::state(entry).st == st::LIVE)
             .map(|(index, entry)| ObjectInfo {
                 kind: tag_name(entry.tag.load(Relaxed)),

@@ -10,6 +10,9 @@
 //! - I1 whoever drains a byte, or leaves while others listen, wakes all others that listen there.
 //! - I2 this participant's bit is taken back only by the last listener of a line.
 //!
+//! The child of a fork has copies of the sockets, which hear nothing that it is told; they are closed with the handles that it
+//! inherited. Until then the address of a parent that has died stays taken.
+//!
 //! Nothing here is shared memory; what a killed process leaves is a bit (`bell`), a socket, which the kernel closes, and
 //! beside a named segment the socket's file, which its recovery removes.
 
@@ -179,6 +182,10 @@ fn wake_others(listeners: MutexGuard<'_, Listeners>, number: u64) {
 
 impl Drop for EarRef {
     fn drop(&mut self) {
+        // In the child of a fork only the copy of the socket goes: a thread that is not there may have the lock.
+        if self.arena.segment().check_fork().is_err() {
+            return;
+        }
         let mut table = self.arena.ears().table();
         let Some(mine) = self.listening.take() else { return };
         // New shares are made under this lock only, so nobody can take one between the look and the removal.

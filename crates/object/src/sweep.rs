@@ -134,7 +134,7 @@ impl Sweep for Objects {
             repair_carried(segment, entry, dead);
         }
         mutex::recover(&segment.control().names_lock, dead);
-        for (index, entry) in segment.entries() {
+        for (index, entry) in segment.used_entries() {
             life::recover(segment, index, entry, dead, |entry| repair(segment, index, entry, dead));
         }
     }
@@ -143,7 +143,7 @@ impl Sweep for Objects {
 /// The objects that the dead one held or was taking apart. They stay as they are as long as its bit is set, or as its
 /// name stands in their state (`life`, I1, I4).
 fn held_by(segment: &Segment, dead: ParticipantId) -> impl Iterator<Item = (u32, &Entry)> {
-    segment.entries().filter(move |(_, entry)| {
+    segment.used_entries().filter(move |(_, entry)| {
         let state = life::state(entry);
         let its_to_free = state.st == st::FREEING && state.owner == Some(dead);
         its_to_free || (state.st == st::LIVE && life::is_held_by(entry, dead))

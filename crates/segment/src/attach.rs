@@ -9,14 +9,19 @@
 //! | taking the row, before LIVE | FREE, or LIVE or RECOVERING of the one before, byte free | `kill_attach_sweep`: the next who takes or probes the row |
 //! | LIVE | LIVE, byte free: dead | the next who takes or probes the row |
 //!
+//! Edges
+//! - E1 the state of an entry (Release, by its claim) -> our look (Acquire): its tag.
+//!
 //! Progress: no waiting but for a free row, which a prober may hold for a moment; bounded by the caller's patience.
 
 use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ginnel_layout::ParticipantId;
 use ginnel_layout::atomic::{AtomicU64, Ordering};
+use ginnel_layout::entry::Entry;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl};
 use nix::libc;
@@ -35,7 +40,7 @@ use crate::segment::{Segment, Sweep};
 use crate::{Error, needs};
 
 /// How long [`Segment::attach`] waits for a prober to let go of the last free row.
-const MOMENT: Duration = Duration::from_millis(250);
+pub(crate) const MOMENT: Duration = Duration::from_millis(250);
 
 /// `F_SEAL_FUTURE_WRITE`: nobody may map it for writing any more.
 pub(crate) const FUTURE_WRITE: SealFlag = SealFlag::from_bits_retain(0x10);
@@ -137,8 +142,11 @@ impl Segment {
         let map = Map::new(door.fd.as_fd(), front.geometry).map_err(|e| Error::os("map", of, e))?;
         // Who gave us its own segment has looked at it with the same build; it would be the most expensive step here.
         let strangers = if name.is_none() { front.geometry.objects } else { 0 };
-        for index in 0..strangers {
-            let tag = map.entry(index).map_or(0, |entry| entry.tag.load(Ordering::Relaxed));
+        // E1 of an entry's state (`layout::entry`): what its claim wrote.
+        let used = |entry: &&Entry| entry.state.load(Ordering::Acquire) != 0;
+        for (index, entry) in (0..strangers).map_while(|index| Some((index, map.entry(index).filter(used)?)))
+        {
+            let tag = entry.tag.load(Ordering::Relaxed);
             if tag != 0 && !sweep.knows(tag) {
                 return Err(Error::UnknownObject { of: of.to_string(), entry: index, tag });
             }
@@ -146,7 +154,7 @@ impl Segment {
         let segment = Self {
             me,
             uuid: front.uuid,
-            map,
+            map: Arc::new(map),
             door,
             busy: Default::default(),
             next_page: AtomicU64::new(0),
@@ -166,7 +174,8 @@ impl Segment {
 /// keeps its name.
 #[derive(Debug)]
 pub(crate) struct Door {
-    pub(crate) fd: OwnedFd,
+    /// Shared with the attachments of heirs.
+    pub(crate) fd: Arc<OwnedFd>,
     pub(crate) locks: LockFile,
     pub(crate) mark: ForkMark,
     /// Where it is published. `None` for a memfd, and until `linkat`.
@@ -198,18 +207,13 @@ impl Door {
         if name.is_some() && front.gone {
             return Ok(Entered::Gone);
         }
+        let fd = Arc::new(fd);
         Ok(Entered::In(Self { fd, locks, mark, name, persistent: front.persistent }, front))
     }
 
     /// Locks the first row that can be locked: one that nobody has, or whose participant died.
     pub(crate) fn seat(&self, front: &Front, of: &dyn Display) -> Result<Option<ParticipantId>, Error> {
-        for row in 0..front.geometry.participants {
-            let id = ParticipantId::from_index(row);
-            if self.locks.take(id).map_err(|e| Error::os("lock", of, e))? {
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
+        seat(&self.locks, front.geometry.participants, of)
     }
 }
 
@@ -227,6 +231,21 @@ impl Drop for Door {
             let _ = collect(named, &self.fd, &self.locks);
         }
     }
+}
+
+/// Locks the first of so many rows that can be locked.
+pub(crate) fn seat(
+    locks: &LockFile,
+    participants: u16,
+    of: &dyn Display,
+) -> Result<Option<ParticipantId>, Error> {
+    for row in 0..participants {
+        let id = ParticipantId::from_index(row);
+        if locks.take(id).map_err(|e| Error::os("lock", of, e))? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 /// Why a try at attaching has to be repeated.

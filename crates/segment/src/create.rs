@@ -10,6 +10,7 @@
 use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use ginnel_layout::atomic::{AtomicU64, Ordering};
 use ginnel_layout::header::{Geometry, MAGIC, PAGES_A_STEP, layout_hash, segment_flag, segment_state};
@@ -87,14 +88,22 @@ impl Blank {
         locks.take(MAKER).map_err(failed("lock"))?;
         // LIVE before anybody can see it: the row must never be found locked and FREE.
         enter(&map, MAKER);
-        Ok(Self { door: Door { fd, locks, mark, name: None, persistent }, map, uuid })
+        Ok(Self { door: Door { fd: Arc::new(fd), locks, mark, name: None, persistent }, map, uuid })
     }
 
     /// What the maker holds, once others can find it.
     pub(crate) fn into_segment(self, name: Option<Named>, sweep: Box<dyn Sweep>) -> Segment {
         let Self { mut door, map, uuid } = self;
         door.name = name;
-        Segment { me: MAKER, uuid, map, door, busy: Default::default(), next_page: AtomicU64::new(0), sweep }
+        Segment {
+            me: MAKER,
+            uuid,
+            map: Arc::new(map),
+            door,
+            busy: Default::default(),
+            next_page: AtomicU64::new(0),
+            sweep,
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 //! supplies.
 //!
 //! Reading order: `options` (how large), `locks` and `fork` (what the kernel keeps for us), `map` (where an offset
-//! becomes memory), `segment` (what a process holds), `create`, `front`, `attach`, `place` and `named` (how one gets there),
+//! becomes memory), `segment` (what a process holds), `create`, `front`, `attach`, `heir`, `place` and `named` (how one gets there),
 //! `participants` (who lives, who died, who repairs), `bells` (what pollers leave beside a name), `pages` (the arena),
 //! [`sealed`] (no segment: the memory of two that do not trust each other), `describe` (for messages and tools).
 //!
@@ -26,6 +26,7 @@ mod error;
 pub mod fd_passing;
 mod fork;
 mod front;
+mod heir;
 mod locks;
 mod map;
 mod named;
@@ -39,7 +40,8 @@ mod segment;
 
 pub use describe::{Described, RunState};
 pub use error::{Error, Forked};
-pub use fork::ForkMark;
+pub use fork::{ForkMark, around_forks};
+pub use heir::Heir;
 pub use map::Mirror;
 pub use named::Collected;
 pub use options::{Options, default_limit};

@@ -12,9 +12,12 @@
 //! Why not a duplicate: duplicates share one description, and locks of one description never conflict. Why not the
 //! classic process locks: closing any descriptor of the file drops them, a false death.
 //!
+//! An [`Heir`](crate::Heir)'s description is shared on purpose, by a parent and the child that it forks: the lock is
+//! there from before the fork until both have closed it, so at no instant nobody has it.
+//!
 //! Every call here returns at once; nobody ever blocks in a lock.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use ginnel_layout::ParticipantId;
 use nix::errno::Errno;
@@ -35,12 +38,24 @@ pub(crate) struct LockFile(ParentOnly);
 impl LockFile {
     /// Opens the file behind `fd` once more. Through `/proc`, because only there a file without a name has one.
     pub(crate) fn reopen(fd: impl AsFd, mark: ForkMark, of: &dyn std::fmt::Display) -> Result<Self, Error> {
-        let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
-        match open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
-            Ok(own) => Ok(Self(ParentOnly::new(own, mark))),
-            Err(Errno::ENOENT) => Err(Error::Unsupported { what: "/proc".into() }),
-            Err(errno) => Err(Error::os("open the lock file of", of, errno)),
-        }
+        Ok(Self(ParentOnly::new(open_again(fd, of)?, mark)))
+    }
+
+    /// [`LockFile::reopen`] for the next child that this thread forks.
+    pub(crate) fn reopen_for_child(
+        fd: impl AsFd,
+        mark: ForkMark,
+        of: &dyn std::fmt::Display,
+    ) -> Result<Self, Error> {
+        Ok(Self(ParentOnly::for_child(open_again(fd, of)?, mark)))
+    }
+
+    /// In that child: the same file, as its own.
+    ///
+    /// # Errors
+    /// [`Forked`] in the child of another thread.
+    pub(crate) fn inherited(self, mark: ForkMark) -> Result<Self, Forked> {
+        self.0.inherited(mark).map(Self)
     }
 
     /// Marks the segment as attached. False: somebody removes it right now.
@@ -89,6 +104,15 @@ impl LockFile {
     /// Fails in a forked child, whose copy of the descriptor is closed.
     pub(crate) fn check(&self) -> Result<(), Forked> {
         self.0.fd().map(drop)
+    }
+}
+
+fn open_again(fd: impl AsFd, of: &dyn std::fmt::Display) -> Result<OwnedFd, Error> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    match open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
+        Ok(own) => Ok(own),
+        Err(Errno::ENOENT) => Err(Error::Unsupported { what: "/proc".into() }),
+        Err(errno) => Err(Error::os("open the lock file of", of, errno)),
     }
 }
 

@@ -103,7 +103,7 @@ impl Segment {
     }
 
     /// Recovers `id`, whose byte we hold, if it died. Leaves the row FREE if so; false if it was FREE.
-    fn recover_locked(&self, id: ParticipantId, row: &ParticipantRecord) -> bool {
+    pub(crate) fn recover_locked(&self, id: ParticipantId, row: &ParticipantRecord) -> bool {
         let word = row.state.load(Ordering::Acquire); // E1
         if state::st(word) == state::FREE {
             return false;
@@ -153,6 +153,30 @@ pub(crate) fn enter_as(map: &Map, me: ParticipantId, name: &str) {
     }
     let generation = state::generation(row.state.load(Ordering::Acquire)); // E1
     row.state.store(state::word(generation.wrapping_add(1), state::LIVE), Ordering::Release); // E1
+}
+
+/// Makes the row of `heir`, whose lock we hold and whose last holder left nothing, that of a child to come: all as in ours.
+pub(crate) fn enter_heir(map: &Map, heir: ParticipantId, parent: ParticipantId) {
+    let (Some(row), Some(ours)) = (map.participant(heir.index()), map.participant(parent.index())) else {
+        return;
+    };
+    row.pid.store(ours.pid.load(Ordering::Relaxed), Ordering::Relaxed);
+    row.uid.store(ours.uid.load(Ordering::Relaxed), Ordering::Relaxed);
+    row.pid_ns.store(ours.pid_ns.load(Ordering::Relaxed), Ordering::Relaxed);
+    row.start_time.store(ours.start_time.load(Ordering::Relaxed), Ordering::Relaxed);
+    row.attached_at.store(monotonic_ns(), Ordering::Relaxed);
+    for (word, part) in row.name.iter().zip(&ours.name) {
+        word.store(part.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+    let generation = state::generation(row.state.load(Ordering::Acquire)); // E1
+    row.state.store(state::word(generation.wrapping_add(1), state::LIVE), Ordering::Release); // E1
+}
+
+/// Writes into the row of `me`, which was made for us by our parent, who we are.
+pub(crate) fn enter_inherited(map: &Map, me: ParticipantId) {
+    let Some(row) = map.participant(me.index()) else { return };
+    row.pid.store(std::process::id(), Ordering::Relaxed);
+    row.start_time.store(start_time("self").unwrap_or(0), Ordering::Relaxed);
 }
 
 /// What a look at a participant came to.

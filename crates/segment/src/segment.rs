@@ -1,11 +1,15 @@
 //! What a process holds of a segment: its mapping, its id, its locks, and the way to repair what the dead left.
+//!
+//! Edges
+//! - E1 the state of an entry (Release, by its claim) -> a look (Acquire): what the claim wrote before.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use ginnel_layout::ParticipantId;
-use ginnel_layout::atomic::AtomicU64;
+use ginnel_layout::atomic::{AtomicU64, Ordering};
 use ginnel_layout::entry::Entry;
 use ginnel_layout::header::{Control, Geometry};
 use ginnel_layout::participant::ParticipantRecord;
@@ -38,12 +42,14 @@ pub trait Sweep: Send + Sync {
 /// row of the table becomes free, and of a named segment, if it is not persistent, the last one removes the name. **Before** that the owner
 /// must have released what it owns in the segment, as nothing will be swept for a participant that left in order.
 ///
-/// After a `fork` the child's copy is dead weight: its methods fail with [`Forked`], and dropping it only unmaps.
+/// After a `fork` the child's copy is dead weight: its methods fail with [`Forked`], and dropping it only unmaps. An
+/// [`Heir`](crate::Heir) is the way in for a child.
 /// A process that is killed leaves a row that says LIVE and a byte that can be locked, which the others read as dead.
 pub struct Segment {
     pub(crate) me: ParticipantId,
     pub(crate) uuid: [u64; 2],
-    pub(crate) map: Map,
+    /// Shared with the attachments of heirs.
+    pub(crate) map: Arc<Map>,
     pub(crate) door: Door,
     /// Ids that a thread of this process looks at right now, one bit each.
     pub(crate) busy: [AtomicU64; 4],
@@ -104,6 +110,13 @@ impl Segment {
     /// All entries of the object directory.
     pub fn entries(&self) -> impl Iterator<Item = (u32, &Entry)> {
         (0..self.geometry().objects).filter_map(|index| Some((index, self.entry(index)?)))
+    }
+
+    /// The entries that were ever claimed, and perhaps some more. Whoever claims takes the first free entry, so those that never
+    /// were, whose word of state is 0, are the last ones; on them there is nothing to be found.
+    pub fn used_entries(&self) -> impl Iterator<Item = (u32, &Entry)> {
+        // E1 of an entry's state (`layout::entry`).
+        self.entries().take_while(|(_, entry)| entry.state.load(Ordering::Acquire) != 0)
     }
 
     /// The ticket `index`, below [`ginnel_layout::entry::TICKETS`].
