@@ -7,7 +7,7 @@
 //!      word  depth  bells  sleepers[4]  contended  waited_ns  watched_at  watched  dead_pid  dead_name[2]
 //!
 //! RwLockWords   0 LockWords   128 {inside @0, cells @4, present[4] @8}   256 drained   384 opened   512 ReaderCell[cells]   data
-//! CondvarWords  0 {notified @0, sleepers[4] @8}   128 line
+//! CondvarWords  0 {notified @0, sleepers[4] @8}   128 line; with format 1 a row of waiters lies behind it (`sync::waiters`)
 //! OnceWords     0 LockWords   128 {state @0}   256 done   384 data
 //! wait word     {entry:16 | number:19 | participant:13 | thread:16}, 0: free
 //! ```

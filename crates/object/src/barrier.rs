@@ -205,6 +205,15 @@ impl Barrier {
         self.barrier().map_or(0, |barrier| barrier.waiting())
     }
 
+    /// Begins a wait in slices.
+    ///
+    /// # Errors
+    /// `Forked`; `Corrupted`.
+    pub fn visit(&self) -> Result<Visit<'_>> {
+        self.handle.check_fork()?;
+        Ok(Visit { barrier: self, words: self.barrier()?, arrival: Arrival::in_slices(), is_over: false })
+    }
+
     fn barrier(&self) -> Result<Words<'_>> {
         Ok(Words::new(self.handle.words(), self.handle.tail(EACH_AT, self.parties as usize)?))
     }
@@ -230,6 +239,64 @@ impl Barrier {
             BarrierError::Interrupted | BarrierError::Corrupted => {
                 handle.corrupted("the words of the barrier")
             }
+        }
+    }
+}
+
+/// A wait at a [`Barrier`] in slices, for bindings, which look at other things between them. Dropped before its end it
+/// breaks the phase, because its place is taken.
+#[derive(Debug)]
+#[must_use = "nobody comes before the first slice"]
+pub struct Visit<'a> {
+    barrier: &'a Barrier,
+    words: Words<'a>,
+    arrival: Arrival,
+    is_over: bool,
+}
+
+impl Visit<'_> {
+    /// Comes, if it has not, and waits up to `slice`. `None`: not all are there yet, so call it again.
+    ///
+    /// # Errors
+    /// As [`Barrier::wait`]; the visit is over then.
+    pub fn wait(&mut self, slice: Duration, action: &mut Option<impl FnOnce()>) -> Result<Option<bool>> {
+        let deadline = Deadline::after(slice);
+        let (handle, segment) = (&self.barrier.handle, self.barrier.handle.segment());
+        let outcome = handle.with_waiter(|waiter| {
+            self.words.wait(&mut self.arrival, handle.holder(), waiter, deadline, segment, action)
+        });
+        self.is_over = outcome != Err(BarrierError::Interrupted);
+        match outcome {
+            Err(BarrierError::Interrupted) => Ok(None),
+            outcome => outcome.map(Some).map_err(|why| self.barrier.explain(why)),
+        }
+    }
+
+    /// The last look: if not all are there, the barrier is broken.
+    ///
+    /// # Errors
+    /// `Timeout`; else as [`Barrier::wait`].
+    pub fn end(&mut self, action: &mut Option<impl FnOnce()>) -> Result<bool> {
+        self.arrival.end_slices();
+        loop {
+            // A signal is no reason to break it.
+            if let Some(led) = self.wait(Duration::ZERO, action)? {
+                return Ok(led);
+            }
+        }
+    }
+
+    /// Its place among the parties, from 0. Where a death breaks the barrier, no two of a phase have the same.
+    #[must_use]
+    pub fn place(&self) -> Option<u32> {
+        self.arrival.ticket()
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        if !self.is_over && !self.barrier.handle.is_forked() {
+            self.words.give_up(&self.arrival);
         }
     }
 }
@@ -287,5 +354,58 @@ impl Serialize for Barrier {
 impl<'de> Deserialize<'de> for Barrier {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         carry::deserialize(deserializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const SLICE: Duration = Duration::from_millis(1);
+
+    fn barrier(parties: u32) -> Barrier {
+        let manager = Manager::new(1 << 20).unwrap();
+        manager.create_with(Options { parties, ..Options::default() }).unwrap()
+    }
+
+    #[test]
+    fn slices_break_nothing_and_every_party_has_a_place_of_its_own() {
+        let barrier = barrier(3);
+        let visit = || {
+            let (mut visit, mut none) = (barrier.visit().unwrap(), NONE);
+            let led = loop {
+                if let Some(led) = visit.wait(SLICE, &mut none).unwrap() {
+                    break led;
+                }
+            };
+            (led, visit.place().unwrap())
+        };
+        for _ in 0..20 {
+            let mut all: Vec<_> = thread::scope(|scope| {
+                let parties: Vec<_> = (0..3).map(|_| scope.spawn(visit)).collect();
+                parties.into_iter().map(|party| party.join().unwrap()).collect()
+            });
+            assert_eq!(all.iter().filter(|(led, _)| *led).count(), 1);
+            all.sort_unstable_by_key(|(_, place)| *place);
+            assert_eq!(all.iter().map(|(_, place)| *place).collect::<Vec<_>>(), [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn a_visit_that_ends_too_early_breaks_it() {
+        let barrier = barrier(2);
+        let (mut visit, mut none) = (barrier.visit().unwrap(), NONE);
+        assert_eq!((visit.wait(SLICE, &mut none).unwrap(), barrier.waiting()), (None, 1));
+        assert_eq!(visit.end(&mut none).unwrap_err().kind(), ErrorKind::Timeout);
+        assert!(barrier.is_broken());
+        barrier.reset().unwrap();
+        drop(barrier.visit().unwrap());
+        assert!(!barrier.is_broken(), "it had not come");
+        let mut visit = barrier.visit().unwrap();
+        assert_eq!(visit.wait(SLICE, &mut none).unwrap(), None);
+        drop(visit);
+        assert!(barrier.is_broken());
     }
 }

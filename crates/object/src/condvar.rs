@@ -12,11 +12,14 @@
 //! | notifying | perhaps sleepers not woken | recovery wakes all, else a slice |
 //! | taking the lock again | what the lock's own table says | the same |
 
+mod row;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ginnel_layout::ParticipantId;
+use ginnel_layout::atomic::Ordering::Relaxed;
 use ginnel_layout::entry::Entry;
 use ginnel_layout::lock::CondvarWords;
 use ginnel_segment::Segment;
@@ -35,9 +38,13 @@ use crate::mutex::{Mutex, MutexGuard};
 use crate::sweep::tag;
 use crate::words;
 
+pub use row::{Place, Waiters};
+
 /// What the death of `dead` means for it.
 pub(crate) fn recover(segment: &Segment, entry: &Entry, dead: ParticipantId) {
-    if let Some(words) = words::front_of::<CondvarWords>(segment, entry) {
+    if entry.format.load(Relaxed) == row::FORMAT {
+        row::recover(segment, entry, dead);
+    } else if let Some(words) = words::front_of::<CondvarWords>(segment, entry) {
         condvar::recover(words, dead);
     }
 }

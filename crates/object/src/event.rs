@@ -32,6 +32,8 @@ use crate::manager::{Manager, sealed};
 use crate::sweep::tag;
 use crate::words;
 
+pub use ginnel_sync::event::Since;
+
 /// What the death of `dead` means for it.
 pub(crate) fn recover(segment: &Segment, entry: &Entry, dead: ParticipantId) {
     if let Some(words) = words::front_of::<EventWords>(segment, entry) {
@@ -139,6 +141,20 @@ impl Event {
     #[must_use = "it may not have been set"]
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         self.wait_until(Deadline::at(deadline))
+    }
+
+    /// The present moment, for a wait in slices that begins now.
+    #[must_use]
+    #[inline]
+    pub fn now(&self) -> Since {
+        event::now(self.handle.words())
+    }
+
+    /// Waits up to `slice`; a `set` after `since` counts, even if it was cleared at once. For bindings, which look at
+    /// other things between slices.
+    #[must_use = "it may not have been set"]
+    pub fn wait_since(&self, since: Since, slice: Duration) -> bool {
+        event::try_wait(self.handle.words(), since) || self.wait_slowly(since, Deadline::after(slice))
     }
 
     #[inline]

@@ -161,6 +161,36 @@ impl Lock {
         release_unowned(&self.handle)
     }
 
+    /// Takes it, waits up to `timeout`, also while this thread holds it: as in languages whose locks have no owner,
+    /// another may release it. The detector does not see the wait. For bindings, which forget the guard.
+    ///
+    /// # Errors
+    /// `Timeout`, with the owner; `Forked`; `Corrupted`.
+    pub fn lock_unowned(&self, timeout: Duration) -> Result<LockGuard<'_>> {
+        self.handle.check_fork()?;
+        let (words, me, segment) = (self.handle.words(), self.handle.holder(), self.handle.segment());
+        let outcome = self.handle.until(Deadline::after(timeout), |waiter, deadline| {
+            mutex::wait_even_for_me_in(words, me, waiter, deadline, segment)
+        });
+        match outcome {
+            Ok(locked) => Ok(self.guard(&locked)),
+            Err(why) => Err(explain(&self.handle, why, "lock")),
+        }
+    }
+
+    /// Does the calling thread hold it?
+    #[must_use]
+    #[inline]
+    pub fn is_mine(&self) -> bool {
+        mutex::is_held_by(self.handle.words(), self.handle.holder())
+    }
+
+    /// Does a thread of this process hold it, at about this moment?
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        is_owner(self.handle.words(), self.handle.me())
+    }
+
     #[inline(always)]
     fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>> {
         self.handle.check_fork()?;

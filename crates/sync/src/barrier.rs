@@ -136,8 +136,32 @@ impl std::error::Error for BarrierError {}
 pub struct Arrival {
     /// The phase for which it holds a ticket.
     party_of: Option<u32>,
+    /// Which of the tickets that is.
+    ticket: u32,
     /// The fates as they were before it arrived.
     fates: u64,
+    /// Waits in slices.
+    goes_on: bool,
+}
+
+impl Arrival {
+    /// Of one who waits in slices: [`Barrier::wait`] is `Interrupted` at its deadline, and breaks nothing.
+    #[must_use]
+    pub fn in_slices() -> Self {
+        Self { goes_on: true, ..Self::default() }
+    }
+
+    /// The next deadline is the last.
+    pub fn end_slices(&mut self) {
+        self.goes_on = false;
+    }
+
+    /// The number of its ticket, below that of the parties. Of a barrier that a death breaks, no two parties of a
+    /// phase have the same. `None`: it has none yet.
+    #[must_use]
+    pub fn ticket(&self) -> Option<u32> {
+        self.party_of.map(|_| self.ticket)
+    }
 }
 
 /// A barrier: its words, and one ticket for each party.
@@ -197,7 +221,7 @@ impl<'a> Barrier<'a> {
                 Some(phase) => phase,
                 None => {
                     arrival.fates = self.words.control.fates.load(Acquire); // E3
-                    match self.arrive(me)? {
+                    match self.arrive(me, &mut arrival.ticket)? {
                         (Found::Moved, _) => continue,
                         (Found::AllTaken, phase) => phase,
                         (Found::Ticket, phase) => *arrival.party_of.insert(phase),
@@ -238,6 +262,7 @@ impl<'a> Barrier<'a> {
             Ok(Seen::Moved | Seen::Room) => None,
             Ok(Seen::Full) => self.turn(phase, me, action).then_some(Ok(true)),
             Err(Stop::Interrupted) => Some(Err(BarrierError::Interrupted)),
+            Err(Stop::TimedOut) if arrival.goes_on => Some(Err(BarrierError::Interrupted)),
             // Only a party breaks the phase; and only if it is the same still, else the next look says how it ended.
             Err(Stop::TimedOut) if is_party && !self.break_phase(phase) => None,
             Err(Stop::TimedOut) => Some(Err(BarrierError::TimedOut)),
@@ -255,8 +280,15 @@ impl<'a> Barrier<'a> {
         self.words.control.state.compare_exchange(from.bits(), to.bits(), AcqRel, Relaxed).is_ok()
     }
 
-    /// Steps 1 and 2: looks for a ticket of the present phase.
-    fn arrive(&self, me: Holder) -> Result<(Found, u32), BarrierError> {
+    /// Gives up a wait that is not to be called again: a party breaks its phase, if that is not over.
+    pub fn give_up(&self, arrival: &Arrival) {
+        if let Some(phase) = arrival.party_of {
+            self.break_phase(phase);
+        }
+    }
+
+    /// Steps 1 and 2: looks for a ticket of the present phase. Its number goes to `number`.
+    fn arrive(&self, me: Holder, number: &mut u32) -> Result<(Found, u32), BarrierError> {
         let now = self.state()?;
         if now.is_broken {
             return Err(BarrierError::Broken);
@@ -265,10 +297,14 @@ impl<'a> Barrier<'a> {
         let start =
             (usize::from(me.participant().index()) + usize::from(me.thread())) % self.tickets.len().max(1);
         let (before, after) = self.tickets.split_at(start);
-        for ticket in after.iter().chain(before) {
+        let numbered = after.iter().zip(start..).chain(before.iter().zip(0..));
+        for (ticket, at) in numbered {
             match self.claim(ticket, now.phase, me)? {
                 Found::AllTaken => {}
-                found => return Ok((found, now.phase)),
+                found => {
+                    *number = at as u32;
+                    return Ok((found, now.phase));
+                }
             }
         }
         Ok((Found::AllTaken, now.phase))

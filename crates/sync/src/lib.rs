@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`deadline`] and [`futex`] (what the kernel gives), [`park`] (when to spin, when to sleep, and
 //! how nobody sleeps through a message; its book-keeping is in `credit`), [`shared_wait`] and [`gate`] (the same for
-//! many on one line), [`mutex`] (a lock whose owner may die), [`rwlock`], [`condvar`], [`semaphore`], [`permits`],
+//! many on one line), [`mutex`] (a lock whose owner may die), [`rwlock`], [`condvar`], [`waiters`], [`semaphore`], [`permits`],
 //! [`event`], [`barrier`], [`once`], [`twin`] (a value that is always whole), then [`select`] and [`bell`] (waiting for several things, and from a reactor).
 //!
 //! Absent on purpose: `sched_yield`, fixed spin counts, process-private futexes, waits without slices.
@@ -33,6 +33,7 @@ pub mod shared_wait;
 #[cfg(not(loom))]
 mod tag;
 pub mod twin;
+pub mod waiters;
 
 pub use deadline::Deadline;
 pub use mutex::{Holder, LockError, Locked};

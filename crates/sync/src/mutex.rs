@@ -72,7 +72,7 @@ use crate::park::{Arm, Stop, Waiter};
 
 pub use words::{
     arm, is_held_by, lock_in, pass, recover_in, release_unowned, take_free, try_lock_armed, try_lock_in,
-    unlock_in, unlock_whole, wait_in,
+    unlock_in, unlock_whole, wait_even_for_me_in, wait_in,
 };
 
 const WAITED_FOR: u32 = 1 << 31;
@@ -205,6 +205,7 @@ pub fn lock(
     // E1
     match word.compare_exchange(0, me.bits(), Acquire, Relaxed) {
         Ok(_) => Ok(Locked { told: false }),
+        Err(_) if is_mine(word.load(Relaxed), me) => Err(LockError::Deadlock),
         Err(_) => lock_contended(word, me, waiter, deadline, liveness, &|_| ()),
     }
 }
@@ -266,7 +267,7 @@ fn wake_one(word: &AtomicU32) {
     futex::wake(word, 1);
 }
 
-/// The whole of a lock that was not free. `armed` hears the word each time this thread is about to sleep on it.
+/// The whole of a lock that was not free, whoever has it. `armed` hears the word each time this thread is about to sleep on it.
 #[cold]
 #[inline(never)]
 fn lock_contended(
@@ -277,9 +278,6 @@ fn lock_contended(
     liveness: &dyn Liveness,
     armed: &dyn Fn(u32),
 ) -> Result<Locked, LockError> {
-    if is_mine(word.load(Relaxed), me) {
-        return Err(LockError::Deadlock);
-    }
     let (slept, unswept) = (Cell::new(false), Cell::new(0));
     let ready = |slept_now: bool| {
         slept.set(slept_now);

@@ -445,6 +445,11 @@ fn gate() {
 }
 
 #[test]
+fn waiters() {
+    check("waiters", sync::WAITERS);
+}
+
+#[test]
 fn barrier() {
     check("barrier", sync::BARRIER);
 }

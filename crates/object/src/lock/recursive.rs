@@ -25,7 +25,7 @@ use ginnel_sync::Deadline;
 use ginnel_sync::mutex::{self, Holder, Locked};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Taken, explain, last_dead, owner, probe, release_unowned, wait_for};
+use super::{Taken, explain, is_owner, last_dead, owner, probe, release_unowned, wait_for};
 use crate::arena::{Arena, Kind, ObjectRef};
 use crate::carry;
 use crate::error::{ErrorKind, Owner, Result};
@@ -115,6 +115,35 @@ impl RLock {
         self.lock_until(Deadline::at(deadline))
     }
 
+    /// Gives back one of the guards of the calling thread, which has forgotten it. False: this thread does not hold it.
+    /// For bindings.
+    ///
+    /// # Errors
+    /// `Forked`.
+    #[inline]
+    pub fn release_forgotten(&self) -> Result<bool> {
+        self.handle.check_fork()?;
+        let is_mine = self.is_mine();
+        if is_mine {
+            self.shallower();
+        }
+        Ok(is_mine)
+    }
+
+    /// Does the calling thread hold it?
+    #[must_use]
+    #[inline]
+    pub fn is_mine(&self) -> bool {
+        mutex::is_held_by(self.handle.words(), self.handle.holder())
+    }
+
+    /// How often a thread of this process has taken it, at about this moment. 0: none holds it.
+    #[must_use]
+    pub fn depth_of_ours(&self) -> u32 {
+        let words = self.handle.words();
+        if is_owner(words, self.handle.me()) { words.depth.load(Relaxed) } else { 0 }
+    }
+
     /// Who holds it now.
     #[must_use]
     pub fn owner(&self) -> Option<Owner> {
@@ -196,6 +225,18 @@ impl RLock {
             None => return Err(self.handle.error(ErrorKind::Invalid, "the lock was taken too often")),
         }
         Ok(RLockGuard::new(self, None))
+    }
+
+    /// One guard less of this thread (I1).
+    #[inline]
+    fn shallower(&self) {
+        let words = self.handle.words();
+        let depth = words.depth.load(Relaxed);
+        if depth > 1 {
+            words.depth.store(depth - 1, Relaxed);
+        } else {
+            mutex::unlock_whole(words);
+        }
     }
 
     #[inline]
@@ -295,13 +336,7 @@ impl Drop for RLockGuard<'_> {
         if self.lock.handle.is_forked() {
             return;
         }
-        let words = self.lock.handle.words();
-        let depth = words.depth.load(Relaxed);
-        if depth > 1 {
-            words.depth.store(depth - 1, Relaxed);
-        } else {
-            mutex::unlock_whole(words);
-        }
+        self.lock.shallower();
     }
 }
 

@@ -166,7 +166,7 @@ fn the_death_of_a_party_breaks_the_phase_or_leaves_its_place() {
     for policy in [BarrierControl::BREAK, BarrierControl::LEAVE] {
         let memory = Memory::<3>::new(policy);
         let barrier = memory.barrier();
-        assert!(matches!(barrier.arrive(holder(7)), Ok((Found::Ticket, 0))));
+        assert!(matches!(barrier.arrive(holder(7), &mut 0), Ok((Found::Ticket, 0))));
         thread::scope(|scope| {
             let first = scope.spawn(|| wait(memory.barrier(), 1, FOR_EVER));
             spin_until(|| barrier.waiting() == 2);
@@ -194,9 +194,9 @@ fn the_death_of_a_party_breaks_the_phase_or_leaves_its_place() {
 fn one_without_a_ticket_takes_the_place_of_the_dead() {
     let memory = Memory::<2>::new(BarrierControl::LEAVE);
     let barrier = memory.barrier();
-    assert!(matches!(barrier.arrive(holder(7)), Ok((Found::Ticket, 0))));
+    assert!(matches!(barrier.arrive(holder(7), &mut 0), Ok((Found::Ticket, 0))));
     // The other one is in, and is slow to turn.
-    assert!(matches!(barrier.arrive(holder(8)), Ok((Found::Ticket, 0))));
+    assert!(matches!(barrier.arrive(holder(8), &mut 0), Ok((Found::Ticket, 0))));
     thread::scope(|scope| {
         let late = scope.spawn(|| wait(memory.barrier(), 1, FOR_EVER));
         spin_until(|| memory.words.line.flag.load(Relaxed) == 1);
@@ -210,7 +210,7 @@ fn one_without_a_ticket_takes_the_place_of_the_dead() {
 fn a_dead_leader_leaves_the_action_to_the_next() {
     let memory = Memory::<1>::new(BarrierControl::LEAVE);
     let barrier = memory.barrier();
-    assert!(matches!(barrier.arrive(holder(7)), Ok((Found::Ticket, 0))));
+    assert!(matches!(barrier.arrive(holder(7), &mut 0), Ok((Found::Ticket, 0))));
     let leading = BarrierState { phase: 0, leader: holder(7).bits(), is_broken: false };
     memory.words.control.state.store(leading.bits(), Relaxed);
     barrier.recover(holder(7).participant());
@@ -253,8 +253,9 @@ fn every_fate_is_right_until_32_phases_later_another_is_broken() {
 fn parties_of_a_turned_phase_are_not_told_of_resets_behind_it() {
     let memory = alone(5);
     let barrier = memory.barrier();
-    let mut arrival = Arrival { party_of: None, fates: memory.words.control.fates.load(Relaxed) };
-    let (_, phase) = barrier.arrive(holder(0)).unwrap();
+    let fates = memory.words.control.fates.load(Relaxed);
+    let mut arrival = Arrival { fates, ..Arrival::default() };
+    let (_, phase) = barrier.arrive(holder(0), &mut 0).unwrap();
     arrival.party_of = Some(phase);
     assert!(barrier.turn(phase, holder(0), &mut None::<fn()>));
     for _ in 0..REMEMBERED - 1 {
@@ -324,7 +325,7 @@ fn a_dead_party_that_nobody_recovers_is_corruption_and_not_a_hang() {
     }
     let memory = Memory::<3>::new(BarrierControl::BREAK);
     let barrier = memory.barrier();
-    assert!(matches!(barrier.arrive(holder(7)), Ok((Found::Ticket, 0))));
+    assert!(matches!(barrier.arrive(holder(7), &mut 0), Ok((Found::Ticket, 0))));
     let (mut arrival, mut waiter) = (Arrival::default(), Waiter::new(Mode::Sleep));
     let deadline = Deadline::after(FOR_EVER);
     let outcome = barrier.wait(&mut arrival, holder(0), &mut waiter, deadline, &AllDead, &mut None::<fn()>);

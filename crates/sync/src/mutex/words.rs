@@ -91,6 +91,25 @@ pub fn wait_in(
     deadline: Deadline,
     liveness: &dyn Liveness,
 ) -> Result<Locked, LockError> {
+    if is_mine(words.word.load(Relaxed), me) {
+        return Err(LockError::Deadlock);
+    }
+    wait_even_for_me_in(words, me, waiter, deadline, liveness)
+}
+
+/// [`wait_in`] of a lock that any thread may release: the caller waits also while it holds it itself.
+///
+/// # Errors
+/// As [`lock_in`], but for `Deadlock`.
+#[cold]
+#[inline(never)]
+pub fn wait_even_for_me_in(
+    words: &LockWords,
+    me: Holder,
+    waiter: &mut Waiter,
+    deadline: Deadline,
+    liveness: &dyn Liveness,
+) -> Result<Locked, LockError> {
     let since = Cell::new(None);
     let armed = |seen: u32| {
         if since.get().is_none() {
@@ -150,14 +169,15 @@ fn free(words: &LockWords, free: u32) {
     }
 }
 
-/// Gives the lock back for whoever holds it, as some languages allow. False: nobody held it.
+/// Gives a lock that protects nothing back for whoever holds it, as some languages allow. False: nobody held it.
 ///
 /// The holder must not give it back again: by then it may be another's.
+#[inline]
 pub fn release_unowned(words: &LockWords) -> bool {
     let mut seen = words.word.load(Relaxed);
     while seen & OWNER != 0 {
-        // E1, E2
-        match words.word.compare_exchange(seen, seen & DIRTY, Release, Relaxed) {
+        // E1, E2. Whoever took it has been told of a death before, so nobody needs to be told again.
+        match words.word.compare_exchange(seen, 0, Release, Relaxed) {
             Ok(_) => {
                 if seen & WAITED_FOR != 0 {
                     to_one(words);

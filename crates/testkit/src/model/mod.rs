@@ -56,6 +56,7 @@ mod ring;
 mod rwlock;
 mod store;
 mod unbounded;
+mod waiters;
 mod waiting;
 
 use std::fmt;
@@ -245,6 +246,7 @@ pub fn cases(depth: Depth) -> Vec<Case> {
         mpsc::cases(depth),
         permits::cases(depth),
         gate::cases(depth),
+        waiters::cases(depth),
         barrier::cases(depth),
         detect::cases(depth),
         rwlock::cases(depth),
