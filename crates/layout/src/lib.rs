@@ -38,4 +38,4 @@ pub use participant::{Liveness, ParticipantId};
 /// Version of everything in this crate. Segments of another version are refused at attach.
 ///
 /// Rises with every change of an offset, a size or the meaning of a word.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;

@@ -96,7 +96,9 @@ pub struct RingGeometry {
     spare: AtomicU32,
     /// Slots of a chunk, a power of two; 0: all slots have memory from the beginning.
     pub chunk: AtomicU64,
-    reserved: [AtomicU64; 10],
+    /// Messages that may lie in slots at a time; 0: as many as there are slots.
+    pub limit: AtomicU64,
+    reserved: [AtomicU64; 9],
 }
 
 /// The consumers' line.
@@ -429,6 +431,7 @@ const _: () = {
     assert!(offset_of!(RingGeometry, wait) == 28);
     assert!(offset_of!(RingGeometry, gate) == 32);
     assert!(offset_of!(RingGeometry, chunk) == 40);
+    assert!(offset_of!(RingGeometry, limit) == 48);
     assert!(offset_of!(Head, redeliver) == 8);
     assert!(offset_of!(Counters, grow) == 32);
     assert!(size_of::<Counters>() == 40);

@@ -313,6 +313,22 @@ impl Block {
         Self { len: hold.len(), hold }
     }
 
+    /// Where its bytes are. For bindings that lend them to programs of another language, which may write them: only
+    /// while this is the one `Block` of its message, that message is acknowledged, and no slice of it is borrowed.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn place(&self) -> NonNull<[u8]> {
+        NonNull::slice_from_raw_parts(self.hold.bytes(), self.len)
+    }
+
+    /// Are most blocks of its pool taken, so that who keeps this one for long should copy it instead? A pool of one
+    /// block was made for that one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_scarce(&self) -> bool {
+        self.hold.is_scarce()
+    }
+
     /// Begins its way into a message; the codec goes on with [`Block::hold`]. `None`: it cannot travel, see
     /// [`Hold::travel`].
     pub(crate) fn travel(&self) -> Option<BlockId> {

@@ -64,7 +64,12 @@ pub(crate) fn enclose(
     parcels: &mut Outgoing,
 ) -> Result<([u8; PARCEL], u32)> {
     let count = parcels.parcels().len() as u32;
-    let letter = Shared::of_bytes(arena, &[body, &table_of(parcels)].concat())?;
+    let table = table_of(parcels);
+    let letter = if table.is_empty() {
+        Shared::of_bytes(arena, body)?
+    } else {
+        Shared::of_bytes(arena, &[body, &table].concat())?
+    };
     parcels.add(letter.letter())?;
     let Some(named) = parcels.parcels().last() else { unreachable!("a parcel was just added") };
     Ok((named.to_bytes(), count | LONG))

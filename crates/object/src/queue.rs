@@ -9,6 +9,7 @@ mod core;
 mod growth;
 mod lease;
 mod options;
+mod packed;
 mod ready;
 mod receiver;
 mod sender;
@@ -40,6 +41,8 @@ use self::core::{Core, Patience, Stopped};
 pub(crate) use contents::{discard_all, lose};
 pub use lease::Lease;
 pub use options::{OnConsumerDeath, Options};
+#[doc(hidden)]
+pub use packed::{Freight, Halt, attach_block, parcel_block};
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use slot::Slot;
@@ -325,13 +328,13 @@ impl<T: Message> Queue<T> {
     /// Messages that it holds at most.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.core.ring().shape().capacity as usize
+        self.core.ring().shape().limit as usize
     }
 
     /// Messages sent and not yet received, at about this moment. Leased ones are not among them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.core.ring().stats().depth as usize
+        self.core.ring().depth() as usize
     }
 
     /// Is there nothing to receive, at about this moment?

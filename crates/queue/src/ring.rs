@@ -8,6 +8,9 @@
 //!                       +-> FULL(p, ABORT)    |                             v
 //!                           skipped           +--- delivered once more --- HELD(me) -> acknowledged, or ORPHAN
 //! ```
+//! A ring may be full with fewer messages than it has slots (`Shape::limited`): position p is then free only when p - limit
+//! is out of its slot, and it is that word which producers mark and wait for (`walk`, `guard`).
+//!
 //! The words, their bits and their lines stand in `ginnel_layout::ring`. Slot i begins as FREE(i). There is no
 //! shared counter: the one word of a slot says for which message it is and whose it is, so whatever a dead
 //! participant leaves carries its name. `tail` and `head` are hints (`walk`). The files: `walk` (where the next slot
@@ -167,6 +170,8 @@ pub struct Shape {
     pub mode: Mode,
     /// Slots of a chunk, whose memory comes and goes with the messages; a power of two. 0: all have memory.
     pub chunk: u64,
+    /// Messages that may lie in slots at a time; at most [`Shape::capacity`].
+    pub limit: u64,
 }
 
 impl Shape {
@@ -176,7 +181,7 @@ impl Shape {
     pub fn new(capacity: u64, payload: u64, cells: u64, policy: OnDeath, mode: Mode) -> Option<Self> {
         let capacity = if capacity == 0 { None } else { capacity.checked_next_power_of_two() }?;
         let slot_size = payload.checked_add(SLOT_PAYLOAD_AT)?.checked_next_multiple_of(SLOT_UNIT)?;
-        let shape = Self { capacity, slot_size, cells, policy, mode, chunk: 0 };
+        let shape = Self { capacity, slot_size, cells, policy, mode, chunk: 0, limit: capacity };
         shape.is_valid().then_some(shape)
     }
 
@@ -186,6 +191,13 @@ impl Shape {
     pub fn chunked(self, slots: u64) -> Option<Self> {
         let shape = Self { chunk: slots, ..self };
         (slots != 0 && shape.is_valid()).then_some(shape)
+    }
+
+    /// The same, full with `messages`. `None`: none, or more than there are slots for.
+    #[must_use]
+    pub fn limited(self, messages: u64) -> Option<Self> {
+        let shape = Self { limit: messages, ..self };
+        shape.is_valid().then_some(shape)
     }
 
     /// Bytes of the longest payload.
@@ -232,6 +244,7 @@ impl Shape {
         const SIZE_MAX: u64 = 1 << 46;
         self.capacity.is_power_of_two()
             && self.capacity <= CAPACITY_MAX
+            && (1..=self.capacity).contains(&self.limit)
             && self.cells < CAPACITY_MAX - 1
             && self.slot_size.is_multiple_of(SLOT_UNIT)
             && (SLOT_UNIT..CAPACITY_MAX).contains(&self.slot_size)
@@ -300,13 +313,19 @@ impl Ring {
             wait_mode::SLEEP => Mode::Sleep,
             _ => return Err(RingError::Corrupted),
         };
+        let capacity = g.capacity.load(Relaxed);
+        let limit = match g.limit.load(Relaxed) {
+            0 => capacity,
+            limit => limit,
+        };
         let shape = Shape {
-            capacity: g.capacity.load(Relaxed),
+            capacity,
             slot_size: g.slot_size.load(Relaxed),
             cells: g.cells.load(Relaxed),
             policy,
             mode,
             chunk: g.chunk.load(Relaxed),
+            limit,
         };
         if !shape.is_valid() || shape.size() > bytes {
             return Err(RingError::Corrupted);
@@ -346,6 +365,7 @@ impl Ring {
         };
         g.wait.store(wait, Relaxed);
         g.chunk.store(self.shape.chunk, Relaxed);
+        g.limit.store(self.shape.limit, Relaxed);
         #[cfg(not(loom))]
         if self.slots.is_chunked() {
             return self.write_holes();

@@ -514,3 +514,70 @@ fn shapes_hold_what_they_promise() {
         assert_eq!(of(capacity, payload, cells), None, "{capacity} of {payload}, {cells} cells");
     }
 }
+
+#[test]
+fn a_ring_with_a_limit_is_full_with_exactly_that() {
+    for limit in [1, 3, 5, 8] {
+        let shape = shape(8, 1, OnDeath::Redeliver).limited(limit).expect("at most as many as slots");
+        let ring = ring_and_words(&shape).0;
+        assert_eq!(*ring.shape(), shape);
+        for round in 0..30 {
+            for value in 0..limit {
+                assert_eq!(ring.depth(), value);
+                send(&ring, id(0), round * 10 + value).expect("room");
+            }
+            assert_eq!(send(&ring, id(1), 99), Err(RingError::WouldBlock));
+            assert_eq!(ring.depth(), limit);
+            let first = ring.try_take(id(2)).expect("a message");
+            assert_eq!(send(&ring, id(1), 99), Err(RingError::Busy(id(2))), "its slot is not free yet");
+            first.release();
+            assert_eq!(ring.depth(), limit - 1);
+            send(&ring, id(1), round * 10 + limit).expect("room again");
+            for value in 1..=limit {
+                assert_eq!(take(&ring, id(2)), Ok((round * 10 + value, 1)));
+            }
+            assert_eq!(take(&ring, id(2)), Err(RingError::WouldBlock));
+        }
+    }
+    assert!(shape(8, 1, OnDeath::Redeliver).limited(0).is_none());
+    assert!(shape(8, 1, OnDeath::Redeliver).limited(9).is_none());
+}
+
+#[test]
+fn what_was_put_back_counts_against_the_limit() {
+    let ring = ring_and_words(&shape(4, 1, OnDeath::Redeliver).limited(3).expect("fits")).0;
+    for value in 0..3 {
+        send(&ring, id(0), value).expect("room");
+    }
+    drop(ring.try_take(id(1)).expect("a message"));
+    assert_eq!(ring.depth(), 3);
+    assert_eq!(send(&ring, id(0), 3), Err(RingError::WouldBlock));
+    assert_eq!(take(&ring, id(1)), Ok((0, 2)));
+    send(&ring, id(0), 3).expect("room");
+}
+
+#[test]
+fn producers_sleep_at_the_limit_and_are_woken() {
+    let _watchdog = Watchdog::new("producers_sleep_at_the_limit_and_are_woken", LIMIT);
+    let ring = ring_and_words(&shape(8, 1, OnDeath::Redeliver).limited(3).expect("fits")).0;
+    std::thread::scope(|scope| {
+        for producer in 0..3 {
+            scope.spawn(move || {
+                let mut waiter = Waiter::new(Mode::Sleep);
+                for value in 0..2000 {
+                    let claim = ring.wait_claim(id(producer), &mut waiter, Deadline::NEVER, &EverybodyLives);
+                    let mut claim = claim.expect("room");
+                    assert!(ring.depth() <= 3);
+                    claim.write(0, &u64::to_le_bytes(value));
+                    claim.commit(8, value as u32);
+                }
+            });
+        }
+        let mut waiter = Waiter::new(Mode::Sleep);
+        for _ in 0..6000 {
+            let taken = ring.wait_take(id(9), &mut waiter, Deadline::NEVER, &EverybodyLives);
+            taken.expect("a message").release();
+        }
+    });
+    assert_eq!(ring.depth(), 0);
+}

@@ -132,6 +132,12 @@ impl Hold {
         &self.pool.object
     }
 
+    pub(super) fn is_scarce(&self) -> bool {
+        let pool = &self.pool.pool;
+        let count = pool.shape().count();
+        count > 1 && pool.stats().free * 4 < count
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }

@@ -22,7 +22,7 @@ use crate::message;
 use crate::sides;
 
 /// How often one who waits on a channel asks whether the other side lives.
-const SIDE_PROBE: Duration = Duration::from_millis(50);
+const SIDE_PROBE: Duration = Duration::from_millis(20);
 
 /// How long an operation may wait.
 #[derive(Debug, Clone, Copy)]
@@ -187,12 +187,12 @@ impl Core {
         Ok(())
     }
 
-    fn carrier(&self, position: u64) -> Carrier {
+    pub(super) fn carrier(&self, position: u64) -> Carrier {
         Carrier { entry: self.object.index() as u16, position }
     }
 
     #[inline(always)]
-    fn fits(&self, len: usize) -> bool {
+    pub(super) fn fits(&self, len: usize) -> bool {
         len as u64 <= self.ring.shape().payload_max()
     }
 

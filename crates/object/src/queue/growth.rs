@@ -76,6 +76,14 @@ impl Core {
         }
     }
 
+    /// For a consumer that is to be told of the next message: a hole has no word that could say so. Where there is no
+    /// memory now, it looks again and again instead.
+    pub(super) fn fill_hole_ahead(&self) {
+        if let Some(position) = self.ring().hole_ahead() {
+            let _ = self.open_hole(position, None);
+        }
+    }
+
     /// Gives the memory of the chunk of an acknowledged message back, if nothing in it is in use.
     #[cold]
     #[inline(never)]

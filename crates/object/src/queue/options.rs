@@ -30,6 +30,7 @@ pub struct Options {
     /// None: as many as there is room for.
     capacity: Option<usize>,
     grows: bool,
+    exact: bool,
     inline_size: Option<usize>,
     leases: Option<usize>,
     on_consumer_death: OnConsumerDeath,
@@ -62,7 +63,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// A queue for at least `capacity` messages: the next power of two.
+    /// A queue for at least `capacity` messages: the next power of two, unless [`Options::exactly`] is said.
     #[must_use]
     pub fn bounded(capacity: usize) -> Self {
         Self::of(Some(capacity), false)
@@ -84,10 +85,18 @@ impl Options {
         self
     }
 
+    /// It is full with exactly as many messages as were asked for, where it would otherwise have the next power of two.
+    #[must_use]
+    pub fn exactly(mut self) -> Self {
+        self.exact = true;
+        self
+    }
+
     fn of(capacity: Option<usize>, grows: bool) -> Self {
         Self {
             capacity,
             grows,
+            exact: false,
             inline_size: None,
             leases: None,
             on_consumer_death: OnConsumerDeath::default(),
@@ -171,6 +180,8 @@ impl Options {
     }
 
     fn shape_for(&self, asked: usize, fixed: Option<usize>) -> Result<Shape> {
+        // Without a capacity, or with one below that of the smallest that grows, there are more slots than asked for.
+        let exactly = self.capacity.unwrap_or(asked) as u64;
         let capacity = asked.checked_next_power_of_two().ok_or_else(|| too_large(asked))?;
         let payload = fixed.or(self.inline_size).unwrap_or(INLINE);
         let policy = match self.on_consumer_death {
@@ -180,6 +191,7 @@ impl Options {
         let leases = self.leases.unwrap_or(LEASES).max(1);
         let shape = Shape::new(capacity as u64, payload as u64, leases as u64, policy, self.wait.mode());
         let shape = if self.grows { shape.and_then(in_chunks) } else { shape };
+        let shape = if self.exact { shape.and_then(|shape| shape.limited(exactly)) } else { shape };
         shape.ok_or_else(|| too_large(asked))
     }
 }

@@ -30,6 +30,9 @@ impl Port for QueuePort<'_> {
     }
 
     fn arm(&self) -> Arm {
+        if self.other == Side::Sender {
+            self.core.fill_hole_ahead();
+        }
         self.ring.arm()
     }
 

@@ -92,13 +92,13 @@ impl<T: Message> Sender<T> {
     /// Messages that it holds at most.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.core.ring().shape().capacity as usize
+        self.core.ring().shape().limit as usize
     }
 
     /// Messages sent and not yet received, at about this moment. Leased ones are not among them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.core.ring().stats().depth as usize
+        self.core.ring().depth() as usize
     }
 
     /// Is there nothing to receive, at about this moment?

@@ -44,7 +44,7 @@ impl Stats {
         let stats = ring.stats();
         Self {
             depth: stats.depth,
-            capacity: ring.shape().capacity,
+            capacity: ring.shape().limit,
             sent: stats.sent,
             received: stats.received,
             leased: stats.leased,

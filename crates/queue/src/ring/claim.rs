@@ -41,7 +41,8 @@ impl Ring {
     pub fn try_claim(&self, me: ParticipantId) -> Result<Claim<'_>, RingError> {
         let position = self.tail_hint();
         let seen = self.look(position);
-        let at_once = seen.is_free(position) && self.claim_free(me, position, seen);
+        let at_once =
+            seen.is_free(position) && self.guard(position).is_none() && self.claim_free(me, position, seen);
         // Both ways meet in two numbers and not in a `Claim`, which so need not lie in memory.
         let (position, before) =
             if at_once { (position, seen) } else { self.claim_slowly(me, position, seen)? };

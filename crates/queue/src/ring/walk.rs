@@ -129,8 +129,13 @@ impl Ring {
         while turns.next() {
             let ahead = distance(position, seen.position());
             position = match (ahead.cmp(&0), seen.st()) {
-                (Than::Equal, SlotWord::FREE) if seen.is_hole() => return Room::Hole(position),
-                (Than::Equal, SlotWord::FREE) => return Room::Free { position, seen },
+                (Than::Equal, SlotWord::FREE) => {
+                    return match self.guard(position) {
+                        Some(taken) => taken,
+                        None if seen.is_hole() => Room::Hole(position),
+                        None => Room::Free { position, seen },
+                    };
+                }
                 (Than::Equal, _) => after(position, 1),
                 (Than::Less, _) if !self.is_lap(ahead) => return Room::Corrupted,
                 (Than::Less, SlotWord::FULL) => return Room::Full { position, seen },
@@ -146,10 +151,73 @@ impl Ring {
         Room::Spent
     }
 
+    /// Why a free slot for `position` cannot be claimed yet: in a ring with a limit the message that lies so far before it
+    /// must be out of its slot. Once it is, it stays so, and only one claims `position`; so the limit is exact.
+    #[inline(always)]
+    pub(super) fn guard(&self, position: u64) -> Option<Room> {
+        if self.shape.limit == self.shape.capacity { None } else { self.guard_of(position) }
+    }
+
+    #[inline(never)]
+    fn guard_of(&self, position: u64) -> Option<Room> {
+        let position = position.wrapping_sub(self.shape.limit) & POSITION_MAX;
+        let seen = self.look(position);
+        match (distance(position, seen.position()).cmp(&0), seen.st()) {
+            (Than::Greater, _) => None,
+            (Than::Equal, SlotWord::FULL) => Some(Room::Full { position, seen }),
+            (Than::Equal, SlotWord::WRITING | SlotWord::READING) => {
+                Some(seen.owner().map_or(Room::Corrupted, Room::Busy))
+            }
+            _ => Some(Room::Corrupted),
+        }
+    }
+
+    /// About how many messages are in slots, unclaimed by consumers. Looks at a few words, unless something was put back.
+    #[must_use]
+    pub fn depth(&self) -> u64 {
+        if self.put_back_bit().is_some() {
+            return self.stats().depth;
+        }
+        let head = self.claimed_up_to(self.head_hint(), |st| st == SlotWord::READING);
+        let tail = self.claimed_up_to(self.tail_hint(), |st| st != SlotWord::FREE);
+        u64::try_from(distance(head, tail)).unwrap_or(0).min(self.slots.capacity())
+    }
+
+    /// The first position from `position` on that one side has not claimed; `is_claimed` says which states of its own
+    /// position tell of a claim.
+    fn claimed_up_to(&self, mut position: u64, is_claimed: impl Fn(u64) -> bool) -> u64 {
+        let mut turns = self.turns();
+        while turns.next() {
+            let seen = self.look(position);
+            let is_past = match distance(position, seen.position()).cmp(&0) {
+                Than::Greater => true,
+                Than::Equal => is_claimed(seen.st()),
+                Than::Less => false,
+            };
+            if !is_past {
+                break;
+            }
+            position = after(position, 1);
+        }
+        position
+    }
+
     /// The next message, unclaimed.
     pub(super) fn peek(&self) -> Next {
         let position = self.head_hint();
         self.find_message(position, self.look(position), &mut self.turns())
+    }
+
+    /// The next position for a message, if its slot has no memory.
+    #[must_use]
+    pub fn hole_ahead(&self) -> Option<u64> {
+        if self.shape.chunk == 0 {
+            return None;
+        }
+        match self.peek() {
+            Next::Hole(position) => Some(position),
+            _ => None,
+        }
     }
 
     /// The next room, unclaimed.
