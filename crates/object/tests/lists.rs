@@ -92,6 +92,29 @@ fn lists_entry() {
 }
 
 #[test]
+fn a_range_is_chosen_under_the_lock() {
+    let manager = manager();
+    let list = list(&manager);
+    list.extend((0..5).map(text).collect::<Vec<_>>().iter().map(write)).unwrap();
+    let version = list.version().unwrap();
+    let last = |len: usize| Some(len.checked_sub(1)?..len);
+    let mut removed = Vec::new();
+    let new = [text(7), text(8)];
+    list.splice_where(last, new.iter().map(write), |bytes| {
+        removed.push(String::from_bytes(bytes)?);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(removed, [text(4)]);
+    assert_eq!(all::<String>(&list), [0, 1, 2, 3, 7, 8].map(text));
+    // As one would who has looked at it before.
+    let late = |len| list.version().is_ok_and(|now| now == version).then_some(0..len);
+    list.splice_where(late, new.iter().map(write), |_| Ok(())).unwrap();
+    assert_eq!(list.len(), 6);
+    list.audit().unwrap().unwrap();
+}
+
+#[test]
 fn a_list_does_what_a_vector_does() {
     let manager = manager();
     let list = list(&manager);

@@ -269,7 +269,8 @@ unsafe fn copy(data: &[u8], to: NonNull<u8>) {
 #[inline(always)]
 unsafe fn one_by_one(data: &[u8], to: NonNull<u8>) {
     for (at, byte) in data.iter().enumerate() {
-        // SAFETY: a reference is valid for reads. Volatile, because else a compiler makes one load of them.
+        // Volatile, because else a compiler makes one load of them.
+        // SAFETY: the contract of this function: `data` is a slice, and its bytes are valid for reads.
         let byte = unsafe { std::ptr::from_ref(byte).read_volatile() };
         // SAFETY: the contract: it stays inside.
         let to = unsafe { to.add(at) };

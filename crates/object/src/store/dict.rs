@@ -145,4 +145,10 @@ impl RawDict {
         self.base.check_fork()?;
         Ok(self.base.front().shape.ticks.fetch_add(1, Relaxed).wrapping_add(1))
     }
+
+    /// The last number that [`RawDict::tick`] gave. 0: none yet.
+    #[must_use]
+    pub fn ticks(&self) -> u64 {
+        self.base.front().shape.ticks.load(Relaxed)
+    }
 }

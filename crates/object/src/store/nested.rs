@@ -31,6 +31,18 @@ impl fmt::Debug for Packed {
 }
 
 impl Packed {
+    /// A value that carries nothing.
+    #[must_use]
+    pub fn plain(bytes: Vec<u8>) -> Self {
+        Self { bytes, parcels: None }
+    }
+
+    /// The bytes, whose memory may be used again.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// Runs `read` on it; handles can be decoded in there.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //!
 //! Children are this test binary again, in a role (the test `dicts_entry`).
 
+mod amended;
 mod deaths;
 
 use std::os::fd::AsFd;

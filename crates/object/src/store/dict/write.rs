@@ -194,6 +194,74 @@ impl RawDict {
         self.base.pack(write)
     }
 
+    /// Puts a value that was encoded before. `amend` is asked under the lock, with the version of the old value (0: there
+    /// is none), that value, and the new one, whose bytes it may change. False, from it and from this: nothing happened,
+    /// and `packed` is as `amend` left it. `amend` must not take a lock of a store ([`store`](crate::store), I4).
+    ///
+    /// # Errors
+    /// Only the usual ones; after `Timeout` it may be tried again.
+    pub fn put_packed(
+        &self,
+        key: &[u8],
+        packed: &mut Packed,
+        amend: impl FnOnce(u64, Option<&[u8]>, &mut [u8]) -> bool,
+    ) -> Result<bool> {
+        self.base.check_fork()?;
+        let (store, key) = (self.base.store()?, self.base.key(key)?);
+        let locked = self.lock_of(&store, &key)?;
+        let mut copied = Copied::new();
+        let found = self.base.told(locked.find(&key, now_ns))?;
+        if let Some(node) = found {
+            self.base.told(locked.read(node, &mut copied))?;
+        }
+        let (version, old) = (found.map_or(0, |node| node.version()), found.map(|_| copied.as_bytes()));
+        if !without_locks(|| amend(version, old, &mut packed.bytes)) {
+            return Ok(false);
+        }
+        let mut tickets = Tickets::default();
+        let parcels = packed.parcels.take();
+        self.put_in(&locked, &key, Ttl::Default, &packed.bytes, parcels, None, &mut tickets)?;
+        self.base.unlock_changed(locked);
+        if !tickets.is_empty() {
+            self.base.free(tickets);
+        }
+        Ok(true)
+    }
+
+    /// [`RawDict::take`] where `wanted`, under the lock, says so of the value; else as if there were none. `wanted` must
+    /// not take a lock of a store ([`store`](crate::store), I4).
+    ///
+    /// # Errors
+    /// Those of `old`.
+    pub fn take_if<R>(
+        &self,
+        key: &[u8],
+        wanted: impl FnOnce(&[u8]) -> bool,
+        old: impl FnOnce(Option<&[u8]>) -> Result<R>,
+    ) -> Result<R> {
+        self.base.check_fork()?;
+        let mut taken = Old::default();
+        let (store, key) = (self.base.store()?, self.base.key(key)?);
+        let locked = self.lock_of(&store, &key)?;
+        let Some(node) = self.base.told(locked.find(&key, now_ns))? else {
+            drop(locked);
+            return old(None);
+        };
+        let mut copied = Copied::new();
+        self.base.told(locked.read(node, &mut copied))?;
+        if !without_locks(|| wanted(copied.as_bytes())) {
+            drop(locked);
+            return old(None);
+        }
+        let mut tickets = Tickets::default();
+        self.remove_in(&locked, &key, Some(&mut taken), &mut tickets)?;
+        self.base.unlock_changed(locked);
+        if !tickets.is_empty() {
+            self.base.free(tickets);
+        }
+        taken.give(old)
+    }
+
     #[inline]
     fn put_bytes(
         &self,

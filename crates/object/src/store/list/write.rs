@@ -119,6 +119,24 @@ impl RawList {
         self.splice_some(range_of, writes, true)?.give(removed)
     }
 
+    /// [`RawList::splice`] of the range that `range_of` says, under the lock, for the number of elements. `None` from it:
+    /// nothing happens. It must not take a lock of a store ([`store`](crate::store), I4).
+    ///
+    /// # Errors
+    /// As [`RawList::splice`].
+    pub fn splice_where<W>(
+        &self,
+        range_of: impl FnOnce(usize) -> Option<Range<usize>>,
+        writes: impl IntoIterator<Item = W>,
+        removed: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()>
+    where
+        W: FnOnce(&mut Out<'_>) -> Result<()>,
+    {
+        let range_of = |len| without_locks(|| range_of(len as usize)).map(|range| cut(&range, len));
+        self.splice_some(range_of, writes, true)?.give(removed)
+    }
+
     /// Removes all elements from `len` on.
     ///
     /// # Errors
