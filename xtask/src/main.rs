@@ -7,6 +7,7 @@ mod bench;
 mod hostile;
 mod kill;
 mod models;
+mod python;
 mod step_kill;
 mod test;
 mod tidy;
@@ -41,6 +42,8 @@ enum Command {
     Models(models::Args),
     /// Scribbles over a segment in use: every answer must be a clean one
     Hostile(hostile::Args),
+    /// Runs Python's own tests of multiprocessing against the Python package
+    Conformance(python::Args),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +67,7 @@ fn run(command: &Command) -> Result<ExitCode, String> {
         Command::StepKill(args) => step_kill::run(&workspace, args),
         Command::Models(args) => models::run(&workspace, args),
         Command::Hostile(args) => hostile::run(&workspace, args),
+        Command::Conformance(args) => python::conformance(&workspace, args),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use crate::workspace::{self, Workspace, works};
-use crate::{bench, hostile, kill, models, step_kill, tidy};
+use crate::{bench, hostile, kill, models, python, step_kill, tidy};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -33,7 +33,7 @@ struct Job {
     run: fn(&Workspace) -> Result<Outcome, String>,
 }
 
-const JOBS: [Job; 14] = [
+const JOBS: [Job; 15] = [
     Job { name: "fmt", what: "cargo fmt --check", run: fmt },
     Job { name: "tidy", what: "the rules the compiler does not know", run: |w| tidy::run(w).map(passed) },
     Job { name: "clippy", what: "all targets, warnings denied", run: clippy },
@@ -62,6 +62,7 @@ const JOBS: [Job; 14] = [
         what: "the quick pass runs and its JSON parses",
         run: |w| bench::quick(w).map(passed),
     },
+    Job { name: "python", what: "the wheel, on every Python found, and its tests", run: python },
     Job { name: "fuzz", what: "the fuzz targets build and run for 5 s each", run: fuzz },
     Job { name: "deny", what: "licences, sources and bans of the dependencies", run: deny },
 ];
@@ -171,6 +172,10 @@ fn loom(workspace: &Workspace) -> Result<Outcome, String> {
     command.args(["--package", "ginnel-sync", "--package", "ginnel-queue", "--package", "ginnel-store"]);
     command.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", workspace.target.join("loom"));
     workspace::run(command).map(passed)
+}
+
+fn python(workspace: &Workspace) -> Result<Outcome, String> {
+    python::quick(workspace).map(|missing| missing.map_or(Outcome::Passed, Outcome::Skipped))
 }
 
 fn fuzz(workspace: &Workspace) -> Result<Outcome, String> {

@@ -1,0 +1,20 @@
+"""Children that nobody waits for by hand still get the lock they were given.
+
+done 1
+done 1
+done 1
+"""
+import sys
+
+import ginnel as multiprocessing
+
+
+def work(lock):
+    with lock:
+        print('done', 1, flush=True)
+
+
+if __name__ == '__main__':
+    multiprocessing.set_start_method(sys.argv[1])
+    for _ in range(3):
+        multiprocessing.Process(target=work, args=(multiprocessing.Lock(),)).start()
