@@ -9,9 +9,6 @@
 //! | taking the row, before LIVE | FREE, or LIVE or RECOVERING of the one before, byte free | `kill_attach_sweep`: the next who takes or probes the row |
 //! | LIVE | LIVE, byte free: dead | the next who takes or probes the row |
 //!
-//! Edges
-//! - E1 the state of an entry (Release, by its claim) -> our look (Acquire): its tag.
-//!
 //! Progress: no waiting but for a free row, which a prober may hold for a moment; bounded by the caller's patience.
 
 use std::fmt::Display;
@@ -142,8 +139,7 @@ impl Segment {
         let map = Map::new(door.fd.as_fd(), front.geometry).map_err(|e| Error::os("map", of, e))?;
         // Who gave us its own segment has looked at it with the same build; it would be the most expensive step here.
         let strangers = if name.is_none() { front.geometry.objects } else { 0 };
-        // E1 of an entry's state (`layout::entry`): what its claim wrote.
-        let used = |entry: &&Entry| entry.state.load(Ordering::Acquire) != 0;
+        let used = |entry: &&Entry| entry.state.load(Ordering::Relaxed) != 0;
         for (index, entry) in (0..strangers).map_while(|index| Some((index, map.entry(index).filter(used)?)))
         {
             let tag = entry.tag.load(Ordering::Relaxed);

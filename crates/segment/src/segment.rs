@@ -1,7 +1,4 @@
 //! What a process holds of a segment: its mapping, its id, its locks, and the way to repair what the dead left.
-//!
-//! Edges
-//! - E1 the state of an entry (Release, by its claim) -> a look (Acquire): what the claim wrote before.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -115,8 +112,7 @@ impl Segment {
     /// The entries that were ever claimed, and perhaps some more. Whoever claims takes the first free entry, so those that never
     /// were, whose word of state is 0, are the last ones; on them there is nothing to be found.
     pub fn used_entries(&self) -> impl Iterator<Item = (u32, &Entry)> {
-        // E1 of an entry's state (`layout::entry`).
-        self.entries().take_while(|(_, entry)| entry.state.load(Ordering::Acquire) != 0)
+        self.entries().take_while(|(_, entry)| entry.state.load(Ordering::Relaxed) != 0)
     }
 
     /// The ticket `index`, below [`ginnel_layout::entry::TICKETS`].
