@@ -13,7 +13,7 @@ use crate::workspace::{self, Workspace, works};
 const NAMES: [&str; 5] = ["python3", "python3.11", "python3.12", "python3.13", "python3.14"];
 
 /// What an environment needs from PyPI.
-const TOOLS: [&str; 2] = ["maturin>=1.9,<2", "pytest>=8,<10"];
+const TOOLS: [&str; 3] = ["maturin>=1.9,<2", "pytest>=8,<10", "numpy>=2,<3"];
 
 /// Whether that Python is new enough and can make environments; prints its version.
 const ASK: &str = "import sys, venv, ensurepip; assert sys.version_info >= (3, 11); \
@@ -83,7 +83,7 @@ fn environments(workspace: &Workspace) -> Result<Result<Vec<Environment>, &'stat
         let root = workspace.target.join("python").join(&version);
         let environment = Environment { version, root };
         if !make(name, &environment)? {
-            return Ok(Err("pip cannot get maturin and pytest"));
+            return Ok(Err("pip cannot get maturin, pytest and numpy"));
         }
         found.push(environment);
     }
@@ -109,7 +109,7 @@ fn version(name: &str) -> Option<String> {
 /// Makes the environment unless it is there; whether the tools came.
 fn make(python: &str, environment: &Environment) -> Result<bool, String> {
     let mut probe = environment.python();
-    probe.args(["-c", "import maturin, pytest"]);
+    probe.args(["-c", "import maturin, numpy, pytest"]);
     if environment.root.exists() && works(&mut probe) {
         return Ok(true);
     }

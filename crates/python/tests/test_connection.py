@@ -160,6 +160,17 @@ def test_a_large_message(context):
     assert ended(process) == 0
 
 
+def test_what_no_pipe_takes_at_once_is_sent_when_it_is_received():
+    reader, writer = ginnel.Pipe(False)
+    thread = threading.Thread(target=writer.send_bytes, args=(bytes((16 << 20) + 1),))
+    thread.start()
+    # However long one looks, it has not come back.
+    thread.join(0.05)
+    assert thread.is_alive()
+    assert len(reader.recv_bytes()) == (16 << 20) + 1
+    thread.join()
+
+
 def echo(connection, *others):
     # A fork has everything that its parent has.
     for other in others:

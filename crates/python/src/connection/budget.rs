@@ -10,6 +10,10 @@ use std::sync::{Mutex, PoisonError};
 /// Messages from this size on are counted.
 pub(super) const COUNTED: usize = 64 << 10;
 
+/// A message above this size is on its way until it is received, and so is the call that sends it: no pipe of the system
+/// takes so much at once, and programs know that.
+pub(super) const AWAITED: usize = 16 << 20;
+
 /// Bytes that may be unread before a further long message waits. One may always.
 const UNREAD_MAX: usize = 32 << 20;
 

@@ -19,7 +19,7 @@ use crate::readiness::{self, Readiness};
 use crate::wait::{Patience, patiently};
 use crate::{buffers, codec, pickle};
 
-use super::budget::{Budget, COUNTED};
+use super::budget::{AWAITED, Budget, COUNTED};
 use super::note::{BYTES, Got, Note, Want, Wanted};
 use super::passage::{self, Departed, Way};
 
@@ -228,10 +228,21 @@ impl Pair {
         if sent.is_none() {
             sent = patiently(py, patience, attempt)?;
         }
-        if sent.is_some() {
-            self.budget.add(bytes.len(), sender.stats().sent);
+        if sent.is_none() {
+            return Ok(false);
         }
-        Ok(sent.is_some())
+        let number = sender.stats().sent;
+        self.budget.add(bytes.len(), number);
+        if bytes.len() > AWAITED {
+            patiently(py, patience, |slice| {
+                let is_over = sender.is_closed() || sender.stats().received >= number;
+                if !is_over {
+                    std::thread::sleep(slice.min(NAP));
+                }
+                Ok(is_over.then_some(()))
+            })?;
+        }
+        Ok(true)
     }
 
     /// Waits until there is something to receive.
