@@ -15,7 +15,7 @@ use crate::machine::allowed_cores;
 use crate::refused::alone;
 
 /// Milliseconds of a run, in nanoseconds.
-const SHORT: u64 = 3_000_000;
+const SHORT: u64 = 6_000_000;
 /// Entries of a map.
 const KEYS: u64 = 500;
 

@@ -477,9 +477,15 @@ impl Channel {
         Ok(self.queue()?.len())
     }
 
-    /// Is nothing in it, at about this moment?
+    /// Is nothing in it, at about this moment? Of a queue that this process has closed nobody can say (`OSError`), unless it
+    /// was never used.
     fn empty(&self) -> PyResult<bool> {
-        Ok(self.queue()?.is_empty())
+        let inner = self.inner()?;
+        let queue = inner.queue.get()?;
+        if self.is_closed.load(Acquire) != 0 && (inner.manners == Manners::Plain || queue.stats().sent > 0) {
+            return Err(PyOSError::new_err("the queue is closed"));
+        }
+        Ok(queue.is_empty())
     }
 
     /// Is there no room, at about this moment?

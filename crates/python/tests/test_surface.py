@@ -114,9 +114,11 @@ def test_exceptions_are_the_same():
 
 def test_processes_are_the_same(ctx):
     assert ginnel.current_process() is multiprocessing.current_process()
-    child = ctx.Process(target=int)
+    reader, writer = ctx.Pipe(False)
+    child = ctx.Process(target=reader.recv)
     child.start()
     assert child in ginnel.active_children() and child in multiprocessing.active_children()
+    writer.send('go on')
     child.join()
     assert child.exitcode == 0
 

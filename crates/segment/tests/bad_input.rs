@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ginnel_layout::atomic::Ordering;
+use ginnel_layout::entry::EntryState;
 use ginnel_segment::{Error, Options, Place, Segment, default_limit, fd_passing};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -365,6 +366,10 @@ fn all_rows_taken() {
 fn an_object_that_this_build_does_not_know() {
     let quiet = quiet();
     let segment = quiet.open_or_create().expect("made");
+    let claimed = EntryState::from_bits(0).freed().bits();
+    for (_, entry) in segment.entries().take(4) {
+        entry.state.store(claimed, Ordering::Relaxed);
+    }
     let tag = &segment.entry(3).expect("an entry").tag;
     tag.store(TAG, Ordering::Relaxed);
     drop(quiet.open().expect("this one is known"));

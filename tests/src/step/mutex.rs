@@ -122,7 +122,7 @@ pub(super) fn lock_asleep(plan: &Plan, progress: Progress<'_>) -> Result<Report,
     let subject = subject(
         || {
             let world = MutexWorld::new()?;
-            // Held by the survivor, through a guard that is let go in the check.
+            // Held by the survivor, through a guard that it forgets, to its end.
             std::mem::forget(world.mutex.lock().map_err(during("hold the mutex"))?);
             Ok(world)
         },
@@ -132,7 +132,7 @@ pub(super) fn lock_asleep(plan: &Plan, progress: Progress<'_>) -> Result<Report,
             world.world.results.set(DONE, 1 + u64::from(guard.is_ok()));
             marks.end();
         },
-        |world, _| {
+        |mut world, _| {
             if world.world.results.get(DONE) == 2 {
                 return Err("two hold the mutex".to_owned());
             }
@@ -146,6 +146,7 @@ pub(super) fn lock_asleep(plan: &Plan, progress: Progress<'_>) -> Result<Report,
                 other => return Err(format!("expected the word that this thread holds it: {other:?}")),
             }
             drop(world.mutex);
+            world.world.replace_survivor()?;
             world.world.is_empty_again()
         },
     );

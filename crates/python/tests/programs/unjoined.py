@@ -4,6 +4,7 @@ done 1
 done 1
 done 1
 """
+import os
 import sys
 
 import ginnel as multiprocessing
@@ -11,7 +12,7 @@ import ginnel as multiprocessing
 
 def work(lock):
     with lock:
-        print('done', 1, flush=True)
+        os.write(1, b'done 1\n')
 
 
 if __name__ == '__main__':
