@@ -62,6 +62,8 @@ impl<'py> FromPyObject<'_, 'py> for Truth {
 pub(crate) struct Channel {
     inner: OnceLock<Inner>,
     is_closed: AtomicU32,
+    /// Has this process put anything?
+    is_used: AtomicU32,
     /// Does a backlog of this process wait for room, behind which everything has to queue?
     is_behind: AtomicU32,
 }
@@ -157,6 +159,7 @@ impl Channel {
         patience: impl FnOnce() -> PyResult<Patience>,
     ) -> PyResult<()> {
         let inner = slf.get().inner()?;
+        slf.get().is_used.store(1, Release);
         if slf.get().is_behind.load(Acquire) != 0 {
             return Self::leave_to_feeder(slf, bytes, freight);
         }
@@ -297,7 +300,12 @@ impl Channel {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyAny>>) -> Self {
-        Self { inner: OnceLock::new(), is_closed: AtomicU32::new(0), is_behind: AtomicU32::new(0) }
+        Self {
+            inner: OnceLock::new(),
+            is_closed: AtomicU32::new(0),
+            is_used: AtomicU32::new(0),
+            is_behind: AtomicU32::new(0),
+        }
     }
 
     /// Makes it a new queue: for exactly `limit` messages, or for as many as there is room for (0), `room` of them in
@@ -482,7 +490,9 @@ impl Channel {
     fn empty(&self) -> PyResult<bool> {
         let inner = self.inner()?;
         let queue = inner.queue.get()?;
-        if self.is_closed.load(Acquire) != 0 && (inner.manners == Manners::Plain || queue.stats().sent > 0) {
+        if self.is_closed.load(Acquire) != 0
+            && (inner.manners == Manners::Plain || self.is_used.load(Acquire) != 0)
+        {
             return Err(PyOSError::new_err("the queue is closed"));
         }
         Ok(queue.is_empty())

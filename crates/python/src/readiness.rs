@@ -154,7 +154,10 @@ impl<H: Waitable> Open<H> {
                 self.ring();
                 return Ok(());
             }
-            if !self.registration.arm().or_raise()? {
+            let armed = self.registration.arm().or_raise()?;
+            // It may have taken our byte. One more than needed does no harm, one less would be for ever.
+            self.rung = false;
+            if !armed {
                 self.listens = false;
                 continue;
             }
@@ -162,7 +165,6 @@ impl<H: Waitable> Open<H> {
             if !std::mem::replace(&mut self.listens, true) {
                 continue;
             }
-            self.rung = false;
             let nobody_rings = self.registration.look_again_in() < Duration::from_millis(2);
             if !nobody_rings {
                 return Ok(());
@@ -194,6 +196,8 @@ impl<H: Waitable + Send> keeper::Kept for Mutex<Open<H>> {
         // Who is in it looks himself.
         if let Ok(mut open) = self.try_lock() {
             let _ = open.registration.probe();
+            // Another handle of the object may have emptied it, which has the same socket.
+            open.rung = false;
             let _ = open.settle();
         }
     }
