@@ -17,6 +17,7 @@
 //! signals; [`pipes`] to pipes, to ends that move, and to connections; [`processes`] to children and to the zygote that
 //! makes them; [`pool`] to the workers of pools; [`dicts`] to those who change dicts and lists.
 
+mod account;
 pub mod dicts;
 pub mod locks;
 pub mod pipes;

@@ -13,6 +13,7 @@
 
 use std::io;
 
+use crate::load::account::Account;
 use ginnel_testkit::scratch::{Scratch, now_ns};
 
 /// How many there are.
@@ -70,36 +71,6 @@ const WORDS: usize = EACH + WORKERS * OF_ONE;
 #[derive(Debug)]
 pub(super) struct Books {
     words: Scratch,
-}
-
-/// What became of everything.
-#[derive(Debug, Default)]
-pub(super) struct Account {
-    pub(super) lost: u64,
-    pub(super) duplicated: u64,
-    pub(super) corrupt: u64,
-    pub(super) open: u64,
-    pub(super) leaks: Vec<String>,
-    pub(super) faults: Vec<String>,
-}
-
-impl Account {
-    /// `found` is what there is, and must be one of `least ..= most`.
-    pub(super) fn compare(&mut self, what: &str, found: i64, least: i64, most: i64) {
-        if found < least {
-            self.lost += (least - found) as u64;
-        } else if found > most {
-            self.duplicated += (found - most) as u64;
-        } else {
-            return;
-        }
-        self.faults.push(format!("{what}: {found}, expected {least} to {most}"));
-    }
-
-    pub(super) fn torn(&mut self, what: String) {
-        self.corrupt += 1;
-        self.faults.push(what);
-    }
 }
 
 impl Books {

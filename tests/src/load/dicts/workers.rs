@@ -19,7 +19,8 @@ use ginnel::{Dict, Error, ErrorKind, List, Manager, Raw, Value};
 use ginnel_object::bridge::store::Wraps;
 use ginnel_testkit::rng::Rng;
 
-use super::books::{Account, Books, Kind, OWN, WORKERS};
+use super::books::{Books, Kind, OWN, WORKERS};
+use crate::load::account::Account;
 use crate::world::{during, try_attach};
 
 /// No wait for what others have, and will give back, takes that long.

@@ -3,8 +3,9 @@
 use ginnel::Manager;
 use ginnel::sync::{Condvar, Init, Mutex, MutexGuard};
 
-use super::books::{Account, Books, Kind};
+use super::books::{Books, Kind};
 use super::workers::{A_MOMENT, LONGEST, Worker};
+use crate::load::account::Account;
 use crate::world::during;
 
 pub(super) struct Counter {

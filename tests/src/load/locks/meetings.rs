@@ -12,8 +12,9 @@ use ginnel::Manager;
 use ginnel::select::{Waitable, wait_any};
 use ginnel::sync::{Barrier, Event, Init, Mutex, MutexGuard, OnDeath, Once, Reset, Semaphore};
 
-use super::books::{Account, Books, Kind};
+use super::books::{Books, Kind};
 use super::workers::{A_MOMENT, LONGEST, Worker};
+use crate::load::account::Account;
 
 /// The number in the books that says which once is the present one, and how often its run has begun.
 const GENERATION: usize = 4;

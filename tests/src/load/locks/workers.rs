@@ -18,9 +18,10 @@ use ginnel::sync::{
 };
 use ginnel_testkit::rng::Rng;
 
-use super::books::{Account, Books, Kind};
+use super::books::{Books, Kind};
 use super::counter::Counter;
 use super::meetings::Meetings;
+use crate::load::account::Account;
 use crate::world::{during, try_attach};
 
 /// No wait for what others have, and will give back, takes that long.
